@@ -1,0 +1,83 @@
+# Every job of CI is a target here and runs the same on a desk. "make" lists them.
+
+SHELL := /bin/bash
+GO    ?= go
+# make sim SEEDS=500 runs seeds 1 to 500; make sim SEED=42 runs one, to replay it.
+SEEDS ?= 200
+SEED  ?=
+# make fuzz FUZZTIME=10m: how long each fuzz test runs.
+FUZZTIME ?= 30s
+
+.PHONY: help build test race lint tidy sim mutants fuzz conformance bench cover generate cluster ci clean \
+	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the server into bin/okapi
+	$(GO) build -o bin/okapi ./cmd/okapi
+
+test: ## run the tests, as the README does
+	$(GO) test ./...
+
+race: ## run the tests of the concurrent packages under the race detector
+	dev/race
+
+lint: ## vet both modules
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+
+tidy: ## check the project's rules: imports, purity, lengths, docs, links
+	$(GO) test ./internal/tidy -count=1
+
+sim: ## simulate whole clusters: SEEDS=n many runs, or SEED=n one of them again
+	dev/show TestSeeds ./internal/sim -- $(if $(SEED),-sim.seed=$(SEED),-sim.seeds=$(SEEDS))
+
+mutants: ## plant bugs and see the simulator catch each
+	dev/show TestPlantedBugs ./internal/sim
+
+fuzz: ## run every fuzz test for FUZZTIME each
+	dev/fuzz $(FUZZTIME)
+
+conformance: ## run okapi with etcdctl and zkCli.sh (skipped where they are missing)
+	cd test && $(GO) test -count=1 -v ./...
+
+bench: ## run the benchmarks beside the code
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+cover: ## show the coverage of the core, at least 90 %
+	dev/cover 90
+
+generate: ## write generated files anew: golden bytes stay, docs change
+	$(GO) generate ./...
+
+cluster: ## run three members on this machine until Ctrl-C
+	dev/cluster
+
+ci: ## do what CI does
+	.ci/run
+
+clean: ## remove what the targets leave behind
+	rm -rf bin okapi okapi.data cluster.data coverage.*
+
+show-spine-1: ## the two README commands on a clean clone; both clients on one server, killed in between
+	dev/clean-clone
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show TestSpine1 ./conformance
+
+show-spine-2: ## three processes: every write read through every member and door, kills survived
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show TestSpine2 ./conformance
+
+show-spine-3: ## model against machine, 100,000 commands a mix; coverage of the core
+	dev/show TestSpine3 ./internal/model
+	dev/cover 90
+
+show-spine-4: ## 2,000 simulated seeds without violation, and every planted bug caught
+	dev/show TestSeeds ./internal/sim -- -sim.seeds=2000
+	dev/show TestPlantedBugs ./internal/sim
+
+show-spine-5: ## log and snapshots: every failing operation, crash point and flipped bit
+	dev/show 'TestEvery.*' ./internal/wal ./internal/snapshot
+
+show-spine-6: ## benchmarks against their targets, and the memory of a million keys
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/core/... ./internal/wal ./internal/zk/jute
+	dev/show TestSpine6 ./bench
