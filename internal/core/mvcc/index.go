@@ -1,0 +1,448 @@
+package mvcc
+
+import (
+	"slices"
+	"strings"
+)
+
+// fanout is the greatest number of items in a leaf and of children of an inner node. With 63, a leaf
+// fills one of the allocator's size classes, 768 bytes.
+const fanout = 63
+
+// Below scarce entries, a node is merged with a neighbour if both together have at most plenty.
+const (
+	scarce = fanout / 4
+	plenty = fanout * 3 / 4
+)
+
+// index is the items in the order of their keys, a B+tree.
+//
+// # Idea
+//
+// Comparing with a key that lies elsewhere on the heap costs two cache misses, and a binary search makes
+// twenty comparisons. So each node holds, beside its pointers, four bytes of each key, and the search
+// looks at those; the keys themselves decide only where these are equal. To make four bytes tell keys apart that
+// have long beginnings in common, as keys in a tree of names do, each node skips bytes that all keys in
+// its range have in common.
+//
+// # Invariants
+//
+//   - The range of a node is bounded by the separators around it: seps[i] is above every key in child i,
+//     and not above any in child i+1. A node without a separator on one side has no bound there.
+//   - skip is at most the number of leading bytes that the two bounds have in common, and 0 if one is
+//     missing. Every key between the bounds shares these bytes, the ones that are searched for included.
+//   - The fragment of a key is its bytes skip to skip+4, as a big-endian number, with zeros behind a short key. So
+//     if fragments differ, keys differ in the same sense.
+//   - All leaves have the same depth. A leaf is empty only if it is the root; an inner node has two children or more.
+//
+// # Why not simpler
+//
+// A general B-tree of pointers with a comparison function was measured side by side, at a million keys: it took
+// 2.6 times as long to insert a key and 3 times as long to find the beginning of a range.
+type index[R any] struct {
+	root *inner[R] // nil while all items are in leaf
+	leaf *leaf[R]
+}
+
+type leaf[R any] struct {
+	n, skip   int32
+	last      int32 // where the last item was put in
+	fragments [fanout]uint32
+	items     [fanout]*Item[R]
+}
+
+// inner is a node with children, which are all inner nodes or all leaves.
+type inner[R any] struct {
+	skip      int
+	fragments []uint32 // of seps
+	seps      []string
+	inners    []*inner[R]
+	leaves    []*leaf[R]
+}
+
+// bounds is the range of a node: keys from low on that are below high, or all from low on if top.
+type bounds struct {
+	low, high string
+	top       bool
+}
+
+// common is the number of leading bytes that all keys within the bounds share.
+func (b bounds) common() int {
+	if b.top {
+		return 0
+	}
+	return commonPrefix(b.low, b.high)
+}
+
+// child is the range of child i.
+func (b bounds) child(seps []string, i int) bounds {
+	if i > 0 {
+		b.low = seps[i-1]
+	}
+	if i < len(seps) {
+		b.high, b.top = seps[i], false
+	}
+	return b
+}
+
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// separator is a short string above a and not above b, which is above a.
+func separator(a, b string) string { return strings.Clone(b[:commonPrefix(a, b)+1]) }
+
+func fragment(key string, skip int) uint32 {
+	if len(key) >= skip+4 {
+		k := key[skip : skip+4]
+		return uint32(k[0])<<24 | uint32(k[1])<<16 | uint32(k[2])<<8 | uint32(k[3])
+	}
+	var f uint32
+	for i := range 4 {
+		f <<= 8
+		if skip+i < len(key) {
+			f |= uint32(key[skip+i])
+		}
+	}
+	return f
+}
+
+// equal is the range of the fragments that equal f; if there are none, both ends are where f would stand.
+func equal(fragments []uint32, f uint32) (from, to int) {
+	n := len(fragments)
+	for n > 0 {
+		half := n / 2
+		if fragments[from+half] < f {
+			from += half + 1
+			n -= half + 1
+		} else {
+			n = half
+		}
+	}
+	for to = from; to < len(fragments) && fragments[to] == f; to++ {
+	}
+	return from, to
+}
+
+// refit says which skip a node with the present one should have within the bounds. It holds on to one that
+// is good enough, because a new one costs a look at each key.
+func refit(skip int, b bounds) int {
+	if c := b.common(); c < skip || c >= skip+2 {
+		return c
+	}
+	return skip
+}
+
+// set puts an item in that is not there.
+func (x *index[R]) set(it *Item[R]) {
+	all := bounds{top: true}
+	switch {
+	case x.root != nil:
+		if sep, right := x.root.set(it, all); right != nil {
+			x.root = &inner[R]{seps: []string{sep}, inners: []*inner[R]{x.root, right}}
+			x.root.fragment()
+		}
+	case x.leaf == nil:
+		x.leaf = &leaf[R]{}
+		x.leaf.set(it, all)
+	default:
+		if sep, right := x.leaf.set(it, all); right != nil {
+			x.root = &inner[R]{seps: []string{sep}, leaves: []*leaf[R]{x.leaf, right}}
+			x.root.fragment()
+			x.leaf = nil
+		}
+	}
+}
+
+// remove takes an item out that is there.
+func (x *index[R]) remove(it *Item[R]) {
+	if x.root == nil {
+		x.leaf.remove(it)
+		return
+	}
+	x.root.remove(it, bounds{top: true})
+	if len(x.root.seps) > 0 {
+		return
+	}
+	if x.root.leaves != nil {
+		x.leaf, x.root = x.root.leaves[0], nil
+		return
+	}
+	x.root = x.root.inners[0]
+}
+
+// ascend calls fn for each item with a key from from on, until it returns false.
+func (x *index[R]) ascend(from string, fn func(*Item[R]) bool) {
+	switch {
+	case x.root != nil:
+		x.root.ascend(from, fn)
+	case x.leaf != nil:
+		x.leaf.ascend(x.leaf.find(from), fn)
+	}
+}
+
+// find is the position of the first item that is not below key.
+func (l *leaf[R]) find(key string) int {
+	pos, end := equal(l.fragments[:l.n], fragment(key, int(l.skip)))
+	for pos < end {
+		mid := (pos + end) / 2
+		if l.items[mid].key < key {
+			pos = mid + 1
+		} else {
+			end = mid
+		}
+	}
+	return pos
+}
+
+func (l *leaf[R]) ascend(pos int, fn func(*Item[R]) bool) bool {
+	for _, it := range l.items[pos:l.n] {
+		if !fn(it) {
+			return false
+		}
+	}
+	return true
+}
+
+// set puts an item in. If the leaf was full, half of the items move to a new leaf to the right, which is
+// returned with the separator.
+func (l *leaf[R]) set(it *Item[R], b bounds) (sep string, right *leaf[R]) {
+	pos := l.find(it.key)
+	if l.n < fanout {
+		l.insert(pos, it)
+		return "", nil
+	}
+	cut := fanout / 2
+	if pos == int(l.last)+1 { // keys seem to come in order: leave a full leaf behind
+		cut = min(pos, fanout-1)
+	}
+	right = &leaf[R]{n: int32(fanout - cut), skip: l.skip}
+	copy(right.items[:], l.items[cut:])
+	copy(right.fragments[:], l.fragments[cut:])
+	clear(l.items[cut:])
+	l.n = int32(cut)
+	sep = separator(l.items[cut-1].key, right.items[0].key)
+	l.refit(bounds{b.low, sep, false})
+	right.refit(bounds{sep, b.high, b.top})
+	if it.key < sep {
+		l.insert(l.find(it.key), it)
+	} else {
+		right.insert(right.find(it.key), it)
+	}
+	return sep, right
+}
+
+func (l *leaf[R]) insert(pos int, it *Item[R]) {
+	copy(l.items[pos+1:], l.items[pos:l.n])
+	copy(l.fragments[pos+1:], l.fragments[pos:l.n])
+	l.items[pos], l.fragments[pos] = it, fragment(it.key, int(l.skip))
+	l.n++
+	l.last = int32(pos)
+}
+
+func (l *leaf[R]) remove(it *Item[R]) {
+	pos := l.find(it.key)
+	copy(l.items[pos:], l.items[pos+1:l.n])
+	copy(l.fragments[pos:], l.fragments[pos+1:l.n])
+	l.n--
+	l.items[l.n] = nil
+}
+
+// merge takes over the items of the leaf to the right.
+func (l *leaf[R]) merge(right *leaf[R], b bounds) {
+	copy(l.items[l.n:], right.items[:right.n])
+	l.n += right.n
+	l.skip = int32(b.common())
+	l.fragment()
+}
+
+func (l *leaf[R]) refit(b bounds) {
+	if skip := refit(int(l.skip), b); skip != int(l.skip) {
+		l.skip = int32(skip)
+		l.fragment()
+	}
+}
+
+func (l *leaf[R]) fragment() {
+	for i, it := range l.items[:l.n] {
+		l.fragments[i] = fragment(it.key, int(l.skip))
+	}
+}
+
+// find is the position of the child whose range contains key.
+func (n *inner[R]) find(key string) int {
+	pos, end := equal(n.fragments, fragment(key, n.skip))
+	for pos < end {
+		mid := (pos + end) / 2
+		if n.seps[mid] <= key {
+			pos = mid + 1
+		} else {
+			end = mid
+		}
+	}
+	return pos
+}
+
+func (n *inner[R]) ascend(from string, fn func(*Item[R]) bool) bool {
+	pos := n.find(from)
+	if n.leaves != nil {
+		l := n.leaves[pos]
+		if !l.ascend(l.find(from), fn) {
+			return false
+		}
+	} else if !n.inners[pos].ascend(from, fn) {
+		return false
+	}
+	return n.all(pos+1, fn)
+}
+
+// all calls fn for every item in the children from pos on.
+func (n *inner[R]) all(pos int, fn func(*Item[R]) bool) bool {
+	for ; pos <= len(n.seps); pos++ {
+		if n.leaves != nil {
+			if !n.leaves[pos].ascend(0, fn) {
+				return false
+			}
+		} else if !n.inners[pos].all(0, fn) {
+			return false
+		}
+	}
+	return true
+}
+
+// set puts an item in. If the node has too many children then, some move to a new node to the right,
+// which is returned with the separator.
+func (n *inner[R]) set(it *Item[R], b bounds) (sep string, right *inner[R]) {
+	pos := n.find(it.key)
+	within := b.child(n.seps, pos)
+	if n.leaves != nil {
+		s, split := n.leaves[pos].set(it, within)
+		if split == nil {
+			return "", nil
+		}
+		n.leaves = slices.Insert(n.leaves, pos+1, split)
+		sep = s
+	} else {
+		s, split := n.inners[pos].set(it, within)
+		if split == nil {
+			return "", nil
+		}
+		n.inners = slices.Insert(n.inners, pos+1, split)
+		sep = s
+	}
+	n.seps = slices.Insert(n.seps, pos, sep)
+	n.fragments = slices.Insert(n.fragments, pos, fragment(sep, n.skip))
+	if len(n.seps) < fanout {
+		return "", nil
+	}
+	cut := fanout / 2
+	if pos == len(n.seps)-1 {
+		cut = fanout - 2
+	}
+	return n.split(cut, b)
+}
+
+// split moves the children behind separator cut to a new node.
+func (n *inner[R]) split(cut int, b bounds) (sep string, right *inner[R]) {
+	sep = n.seps[cut]
+	right = &inner[R]{seps: slices.Clone(n.seps[cut+1:])}
+	clear(n.seps[cut:])
+	n.seps = n.seps[:cut]
+	if n.leaves != nil {
+		right.leaves = slices.Clone(n.leaves[cut+1:])
+		clear(n.leaves[cut+1:])
+		n.leaves = n.leaves[:cut+1]
+	} else {
+		right.inners = slices.Clone(n.inners[cut+1:])
+		clear(n.inners[cut+1:])
+		n.inners = n.inners[:cut+1]
+	}
+	n.refit(bounds{b.low, sep, false})
+	right.refit(bounds{sep, b.high, b.top})
+	return sep, right
+}
+
+func (n *inner[R]) remove(it *Item[R], b bounds) {
+	pos := n.find(it.key)
+	if n.leaves != nil {
+		n.leaves[pos].remove(it)
+		n.mergeLeaf(pos, b)
+		return
+	}
+	n.inners[pos].remove(it, b.child(n.seps, pos))
+	n.mergeInner(pos, b)
+}
+
+// mergeLeaf merges the leaf at pos with a neighbour if it has become scarce.
+func (n *inner[R]) mergeLeaf(pos int, b bounds) {
+	if n.leaves[pos].n >= scarce {
+		return
+	}
+	for _, left := range [2]int{pos - 1, pos} {
+		if left < 0 || left == len(n.seps) {
+			continue
+		}
+		l, r := n.leaves[left], n.leaves[left+1]
+		if l.n+r.n > plenty && n.leaves[pos].n > 0 {
+			continue
+		}
+		both := bounds{b.child(n.seps, left).low, b.child(n.seps, left+1).high, b.child(n.seps, left+1).top}
+		l.merge(r, both)
+		n.leaves = slices.Delete(n.leaves, left+1, left+2)
+		n.dropSeparator(left)
+		return
+	}
+}
+
+// mergeInner merges the inner node at pos with a neighbour if it has become scarce.
+func (n *inner[R]) mergeInner(pos int, b bounds) {
+	if len(n.inners[pos].seps) >= scarce {
+		return
+	}
+	for _, left := range [2]int{pos - 1, pos} {
+		if left < 0 || left == len(n.seps) {
+			continue
+		}
+		l, r := n.inners[left], n.inners[left+1]
+		total := len(l.seps) + len(r.seps) + 1
+		if total > plenty && len(n.inners[pos].seps) > 0 {
+			continue
+		}
+		both := bounds{b.child(n.seps, left).low, b.child(n.seps, left+1).high, b.child(n.seps, left+1).top}
+		l.seps = append(append(l.seps, n.seps[left]), r.seps...)
+		l.leaves, l.inners = append(l.leaves, r.leaves...), append(l.inners, r.inners...)
+		if total >= fanout { // an only child next to a full node: share
+			n.seps[left], n.inners[left+1] = l.split(total/2, both)
+			n.fragments[left] = fragment(n.seps[left], n.skip)
+			return
+		}
+		l.refit(both)
+		n.inners = slices.Delete(n.inners, left+1, left+2)
+		n.dropSeparator(left)
+		return
+	}
+}
+
+func (n *inner[R]) dropSeparator(i int) {
+	n.seps = slices.Delete(n.seps, i, i+1)
+	n.fragments = slices.Delete(n.fragments, i, i+1)
+}
+
+// refit chooses skip within the bounds and computes the fragments.
+func (n *inner[R]) refit(b bounds) {
+	n.skip = b.common()
+	n.fragment()
+}
+
+func (n *inner[R]) fragment() {
+	n.fragments = n.fragments[:0]
+	for _, s := range n.seps {
+		n.fragments = append(n.fragments, fragment(s, n.skip))
+	}
+}

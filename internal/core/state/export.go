@@ -1,0 +1,210 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/okapi-kv/okapi/internal/core/mvcc"
+	"github.com/okapi-kv/okapi/internal/invariant"
+)
+
+// Sink takes the records of a snapshot, in order.
+type Sink interface {
+	// Record takes one record. data is used again afterwards. An error ends the export.
+	Record(kind uint8, data []byte) error
+}
+
+const (
+	// stepBytes is how much is encoded between two calls of Yield, at most one key's versions more.
+	stepBytes = 1 << 20
+	// leasesPerRecord bounds a record of leases to some 10 KiB.
+	leasesPerRecord = 256
+)
+
+// Export writes a snapshot of the state to w: every version above both floors, and all that Load needs to
+// go on exactly as this machine does.
+//
+// v is the view that the snapshot shows, taken between two entries. Export must be called before anything
+// else is applied, since what has no history is captured before v.Yield is first called. From then on the
+// machine may run whenever Yield is called, which is after 256 keys or 1 MiB; only Reclaim does nothing until
+// Export returns.
+//
+// An error is w's own, wrapped.
+func (m *Machine) Export(v View, w Sink) error {
+	invariant.Assert(m.out == nil && v.m == m && v.seq == m.seq && v.index == m.index,
+		"a snapshot begins between two entries, at the newest view")
+	m.exports++
+	defer func() { m.exports-- }()
+	x := &export{view: v, sink: w, plainFloor: m.plain.Floor(), treeFloor: m.tree.Floor()}
+	for _, r := range m.unversioned() {
+		x.record(r.kind, r.data)
+	}
+	exportSpace(x, m.plain, recordPlain, x.plainFloor, plainBits, func(e *encoder, r *value, bits byte) {
+		e.value(r, bits&versionSharesData != 0)
+	})
+	exportSpace(x, m.tree, recordTree, x.treeFloor, treeBits, func(e *encoder, r *znode, bits byte) {
+		e.node(r, bits)
+	})
+	var e encoder
+	e.uint(x.records)
+	x.record(recordEnd, e.b)
+	if x.err != nil {
+		return fmt.Errorf("write snapshot record: %w", x.err)
+	}
+	return nil
+}
+
+// export is one snapshot on its way.
+type export struct {
+	view                  View
+	sink                  Sink
+	plainFloor, treeFloor int64
+	records               uint64
+	err                   error // the first one; nothing is written after it
+
+	enc   encoder
+	keys  int // since the last call of Yield
+	bytes int
+}
+
+// record hands a record to the sink.
+func (x *export) record(kind uint8, data []byte) {
+	if x.err == nil {
+		x.err = x.sink.Record(kind, data)
+		x.records++
+	}
+}
+
+// captured is a record that was encoded before the first Yield.
+type captured struct {
+	kind uint8
+	data []byte
+}
+
+// unversioned encodes everything but the two spaces.
+func (m *Machine) unversioned() []captured {
+	var e encoder
+	e.uint(recordFormat)
+	e.uint(m.index)
+	e.uint(m.term)
+	e.ints(m.time, m.revision, m.zxid)
+	e.uint(m.seq)
+	e.ints(m.compacted, m.plain.Floor(), m.tree.Floor())
+	e.uint(m.plain.SeqAt(m.plain.Floor()))
+	e.uint(m.tree.SeqAt(m.tree.Floor()))
+	e.bool(m.bootstrapped)
+	e.settings(&m.settings)
+	e.history(&m.treeHistory)
+	e.uint(uint64(len(m.alarms.list)))
+	for _, a := range m.alarms.list {
+		e.uint(a.Member)
+		e.ints(int64(a.Type))
+	}
+	e.uint(m.Digest())
+	records := []captured{{recordState, e.b}}
+	for all := m.leases.sorted(); len(all) > 0; {
+		n := min(len(all), leasesPerRecord)
+		var e encoder
+		e.uint(uint64(n))
+		for _, l := range all[:n] {
+			e.lease(l)
+		}
+		records = append(records, captured{recordLeases, e.b})
+		all = all[n:]
+	}
+	return records
+}
+
+// plainBits and treeBits say what of a version is not encoded with it: what it shares with the version
+// before. A znode's data are shared by all versions that a change of its metadata made.
+func plainBits(r, before *value) byte { return dataBits(r.data, before.data) }
+
+func treeBits(r, before *znode) byte {
+	bits := dataBits(r.data, before.data)
+	if r.acl == before.acl {
+		bits |= versionSharesACL
+	}
+	return bits
+}
+
+func dataBits(data, before []byte) byte {
+	switch {
+	case data == nil:
+		return versionNull
+	case len(data) > 0 && len(data) == len(before) && &data[0] == &before[0]:
+		return versionSharesData
+	default:
+		return 0
+	}
+}
+
+// exportSpace writes the items of one space. bits says what of a version is shared with the one before,
+// write encodes the rest.
+func exportSpace[R any](x *export, sp *mvcc.Space[R], kind uint8, floor int64,
+	bits func(r, before *R) byte, write func(*encoder, *R, byte)) {
+	from, more := "", true
+	var kept []*mvcc.Version[R]
+	for more && x.err == nil {
+		more = false
+		sp.Ascend(from, func(it *mvcc.Item[R]) bool {
+			if x.keys == stepKeys || x.bytes >= stepBytes {
+				from, more = it.Key(), true
+				return false
+			}
+			x.keys++
+			kept = needed(it, x.view.seq, floor, kept[:0])
+			if len(kept) == 0 {
+				return true
+			}
+			x.enc.b = x.enc.b[:0]
+			x.enc.string(it.Key())
+			encodeVersions(&x.enc, kept, bits, write)
+			x.record(kind, x.enc.b)
+			x.bytes += len(x.enc.b)
+			return x.err == nil
+		})
+		x.keys, x.bytes = 0, 0
+		if more && x.view.Yield != nil {
+			x.view.Yield()
+		}
+	}
+}
+
+// needed appends the versions of an item that the snapshot holds, newest first: those at or above the
+// floor and, unless it is a tombstone, the one before, which is what reads at the floor find and what the
+// size of the history counts.
+func needed[R any](it *mvcc.Item[R], seq uint64, floor int64, kept []*mvcc.Version[R]) []*mvcc.Version[R] {
+	for v := it.Newest(); v != nil; v = v.Prev() {
+		if v.Seq > seq {
+			continue
+		}
+		if v.Rev >= floor {
+			kept = append(kept, v)
+			continue
+		}
+		if !v.Deleted {
+			kept = append(kept, v)
+		}
+		break
+	}
+	return kept
+}
+
+// encodeVersions appends versions that stand newest first, oldest first.
+func encodeVersions[R any](e *encoder, kept []*mvcc.Version[R], bits func(r, before *R) byte, write func(*encoder, *R, byte)) {
+	e.uint(uint64(len(kept)))
+	var none R
+	before := &none
+	for i := len(kept) - 1; i >= 0; i-- {
+		v := kept[i]
+		b := bits(&v.Record, before)
+		if v.Deleted {
+			e.byte(b | versionDeleted)
+		} else {
+			e.byte(b)
+		}
+		e.uint(v.Seq)
+		e.ints(v.Rev)
+		write(e, &v.Record, b)
+		before = &v.Record
+	}
+}
