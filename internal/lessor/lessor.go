@@ -1,0 +1,167 @@
+// Package lessor counts down the sessions and leases of a cluster on its leader.
+//
+// Nothing here is durable or replicated: what a session or lease is, the state machine knows; when
+// it was last heard of, only the leader's Lessor does. It never ends one itself. It says whose time is
+// up, and the leader, once it has proven that it still leads, proposes the expiry, which the state
+// machine checks again.
+//
+// # Idea
+//
+// Time is a count of ticks. Every id has a deadline and stands in one bucket of a wheel; a keep-alive
+// only stores a new deadline, and when the bucket comes up, an id whose deadline has moved goes into
+// a later bucket. So a touch costs one map look-up, however many ids there are.
+//
+// # Invariants
+//
+// An id is never due before its whole TTL has passed since the last touch, because deadlines are rounded up
+// and a tick never counts for more than one. A process that was paused advances by one tick when it
+// wakes, not by the time that it missed, so it does not expire a world that it merely did not hear. An id
+// that was handed out as due is frozen: it is not handed out again, and touches do not revive it, until
+// the state machine has said what became of it.
+package lessor
+
+import "slices"
+
+// Due is a session or lease whose time is up.
+type Due struct {
+	ID         int64
+	Generation uint64
+}
+
+// entry is one session or lease.
+type entry struct {
+	ttl        int64 // ticks
+	deadline   int64 // tick
+	bucket     int64 // the tick in whose bucket the id stands; 0: in none
+	generation uint64
+	frozen     bool
+}
+
+// Lessor holds the deadlines. It is not safe for concurrent use.
+type Lessor struct {
+	tickMS  int64
+	now     int64 // ticks since the start
+	leading bool
+	ids     map[int64]*entry
+	wheel   map[int64][]int64 // by tick
+	swept   int64             // buckets up to here are empty
+}
+
+// New makes an empty Lessor whose ticks are tickMS milliseconds apart.
+func New(tickMS int64) *Lessor {
+	return &Lessor{tickMS: tickMS, ids: make(map[int64]*entry), wheel: make(map[int64][]int64)}
+}
+
+// Set adds a session or lease or changes it: it has its whole TTL from now on and is not frozen.
+func (l *Lessor) Set(id, ttlMS int64, generation uint64) {
+	e := l.ids[id]
+	if e == nil {
+		e = &entry{}
+		l.ids[id] = e
+	}
+	e.generation, e.frozen = generation, false
+	e.ttl = (ttlMS+l.tickMS-1)/l.tickMS + 1 // the tick under way is already partly over
+	l.arm(id, e, l.now+e.ttl)
+}
+
+// Forget drops an id that has ended.
+func (l *Lessor) Forget(id int64) { delete(l.ids, id) }
+
+// Reset drops everything; the holder fills it again from the state machine.
+func (l *Lessor) Reset() {
+	clear(l.ids)
+	clear(l.wheel)
+}
+
+// Touch gives ids their whole TTL again. Unknown and frozen ids are passed over.
+func (l *Lessor) Touch(ids []int64) {
+	for _, id := range ids {
+		if e := l.ids[id]; e != nil && !e.frozen {
+			e.deadline = l.now + e.ttl
+			if e.bucket == 0 {
+				l.arm(id, e, e.deadline)
+			}
+		}
+	}
+}
+
+// Promote starts the countdown on a new leader: everyone has the whole TTL and graceMS more, because
+// keep-alives of the change of leaders may be lost.
+func (l *Lessor) Promote(graceMS int64) {
+	l.leading = true
+	grace := (graceMS + l.tickMS - 1) / l.tickMS
+	for _, id := range l.sorted() {
+		e := l.ids[id]
+		e.frozen = false
+		l.arm(id, e, l.now+e.ttl+grace)
+	}
+}
+
+// Demote stops the countdown on a member that no longer leads.
+func (l *Lessor) Demote() { l.leading = false }
+
+// Tick advances time by one tick and returns, in order of id, whose time is up. They are frozen.
+func (l *Lessor) Tick() []Due {
+	l.now++
+	if !l.leading {
+		return nil
+	}
+	var due []Due
+	for l.swept < l.now {
+		l.swept++
+		ids := l.wheel[l.swept]
+		delete(l.wheel, l.swept)
+		slices.Sort(ids)
+		for _, id := range ids {
+			e := l.ids[id]
+			if e == nil || e.bucket != l.swept || e.frozen {
+				continue
+			}
+			e.bucket = 0
+			if e.deadline > l.now {
+				l.arm(id, e, e.deadline)
+				continue
+			}
+			e.frozen = true
+			due = append(due, Due{ID: id, Generation: e.generation})
+		}
+	}
+	return due
+}
+
+// Thaw gives ids back that were due and were not proposed after all, with their whole TTL.
+func (l *Lessor) Thaw(id int64) {
+	if e := l.ids[id]; e != nil && e.frozen {
+		e.frozen = false
+		l.arm(id, e, l.now+e.ttl)
+	}
+}
+
+// Remaining returns the milliseconds until id may expire, and false if it is unknown.
+func (l *Lessor) Remaining(id int64) (ms int64, ok bool) {
+	e := l.ids[id]
+	if e == nil {
+		return 0, false
+	}
+	return max(0, e.deadline-l.now) * l.tickMS, true
+}
+
+// arm sets the deadline and sees that the id stands in a bucket no later than it. A later bucket is
+// left standing only if it comes up first.
+func (l *Lessor) arm(id int64, e *entry, deadline int64) {
+	e.deadline = deadline
+	if e.bucket > l.swept && e.bucket <= deadline {
+		return
+	}
+	e.bucket = max(deadline, l.swept+1)
+	l.wheel[e.bucket] = append(l.wheel[e.bucket], id)
+}
+
+func (l *Lessor) sorted() []int64 {
+	ids := make([]int64, 0, len(l.ids))
+	for id := range l.ids {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,62 @@
+package replica
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// Applier carries out committed entries, one after the other, and tells those who wait for them. It is
+// apart from the Member so that a long command never holds up heartbeats. It is used by one goroutine at
+// a time.
+type Applier struct {
+	member  uint64
+	store   *Store
+	waiters *Waiters
+	conf    *raftpb.ConfState // as of the last applied entry, or of the one under way
+	term    uint64            // of the last applied entry
+	logged  uint64            // bytes of entries applied since the last snapshot
+	batch   command.Batch
+	out     state.Output
+}
+
+// NewApplier applies to store, which stands at a snapshot.
+func NewApplier(member uint64, store *Store, waiters *Waiters) *Applier {
+	_, term := store.machine.Index()
+	return &Applier{member: member, store: store, waiters: waiters, conf: store.conf, term: term}
+}
+
+// Apply applies the entries of a job and returns the news for the Member. An error means that this member
+// cannot follow the log: it must stop.
+func (a *Applier) Apply(job *Apply) (Applied, error) {
+	done := Applied{Apply: job}
+	for _, e := range job.Entries {
+		if err := a.applyEntry(e, &done); err != nil {
+			return done, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		}
+	}
+	return done, nil
+}
+
+func (a *Applier) applyEntry(e *raftpb.Entry, done *Applied) error {
+	a.logged += entryBytes(e)
+	a.batch.Time, a.batch.Proposals = 0, a.batch.Proposals[:0]
+	switch {
+	case e.GetType() != raftpb.EntryNormal:
+		if err := a.changeConf(e, done); err != nil {
+			return err
+		}
+	case len(e.GetData()) > 0:
+		if err := command.DecodeBatch(e.GetData(), &a.batch); err != nil {
+			return err
+		}
+	}
+	a.store.apply(&state.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Batch: a.batch}, a.conf, &a.out)
+	done.Leases = append(done.Leases, a.out.Leases...)
+	done.Bootstrapped = a.store.bootstrapped()
+	a.publish(e.GetTerm())
+	return nil
+}

@@ -1,0 +1,160 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// Input is what can happen to a Member. The set is closed.
+type Input interface{ input() }
+
+// Tick says that one tick of time has passed.
+type Tick struct{}
+
+// Frame is a frame from another member; the Member owns Data.
+type Frame struct {
+	From uint64
+	Data []byte
+}
+
+// Propose asks for commands to be ordered.
+type Propose struct{ Commands []Pending }
+
+// Pending is one encoded proposal.
+type Pending struct {
+	Number  uint64
+	Encoded []byte
+	// LeaderOnly commands (expiry and the like) are not done if this member is not the leader.
+	LeaderOnly bool
+	// foreign commands came from another member.
+	foreign bool
+}
+
+// Read asks for a read index; ID is given back in ReadReady.
+type Read struct{ ID uint64 }
+
+// Appended says that an Append is durable and, if it has a snapshot, that this is installed.
+type Appended struct {
+	Append *Append
+	// Leases and Bootstrapped describe the installed snapshot.
+	Leases       []state.LeaseChange
+	Bootstrapped bool
+}
+
+// Applied says that an Apply has been applied.
+type Applied struct {
+	Apply *Apply
+	// Changes are the configuration changes among the entries, in order; each is made known to raft
+	// before it hears that the entries are applied.
+	Changes []*raftpb.ConfChangeV2
+	// Leases are what became of sessions and leases.
+	Leases []state.LeaseChange
+	// Bootstrapped says that the cluster has its settings.
+	Bootstrapped bool
+}
+
+// SnapshotTaken says that a snapshot of our own is durable.
+type SnapshotTaken struct {
+	Index, Term uint64
+	Conf        *raftpb.ConfState
+	// Keep is the lowest index that is to stay readable for members that lag.
+	Keep uint64
+}
+
+// SnapshotReceived says that the file of a snapshot sent by another member is durable here; Message is
+// the frame that announced it.
+type SnapshotReceived struct {
+	From    uint64
+	Message []byte
+}
+
+// SnapshotSent ends a SendSnapshot.
+type SnapshotSent struct {
+	To uint64
+	OK bool
+}
+
+// Unreachable says that a frame to another member was dropped.
+type Unreachable struct{ To uint64 }
+
+// Touched reports sessions and leases whose clients were heard of at this member.
+type Touched struct{ IDs []int64 }
+
+// Transfer asks the leader to hand its office to another member; To 0 lets it choose.
+type Transfer struct{ To uint64 }
+
+func (Tick) input()             {}
+func (Frame) input()            {}
+func (Propose) input()          {}
+func (Read) input()             {}
+func (Appended) input()         {}
+func (Applied) input()          {}
+func (SnapshotTaken) input()    {}
+func (SnapshotReceived) input() {}
+func (SnapshotSent) input()     {}
+func (Unreachable) input()      {}
+func (Touched) input()          {}
+func (Transfer) input()         {}
+
+// Effects is what a Member wants done. Sends, appends and applies of one Step, and of Steps after one
+// another, keep their order within each list; the lists are independent of each other.
+type Effects struct {
+	// Send holds frames for other members. They may be lost, and must then be reported Unreachable.
+	Send []Outgoing
+	// SendSnapshot holds snapshots to stream to other members; each ends in SnapshotSent.
+	SendSnapshot []SnapshotSend
+	// Append holds what must become durable, in order.
+	Append []*Append
+	// Apply holds committed entries, in order.
+	Apply []*Apply
+	// ReadReady holds reads that may go on once the index is applied.
+	ReadReady []ReadReady
+	// NotDone holds numbers of commands that can never take effect.
+	NotDone []uint64
+}
+
+// Outgoing is a frame for another member.
+type Outgoing struct {
+	To   uint64
+	Data []byte
+}
+
+// SnapshotSend is a snapshot to stream: the newest of this member, at Index or later; Message goes first.
+type SnapshotSend struct {
+	To, Index uint64
+	Message   []byte
+}
+
+// Append is one step of making the log durable.
+type Append struct {
+	Entries []*raftpb.Entry
+	// Hard is the term, vote and commit index to store; nil if unchanged.
+	Hard *raftpb.HardState
+	// Sync says that everything so far must be durable before the answer.
+	Sync bool
+	// Snapshot, if not nil, replaces log and state before the entries are appended.
+	Snapshot *raftpb.Snapshot
+	// responses go out, or back into raft, when the step is durable.
+	responses []*raftpb.Message
+}
+
+// Apply is a run of committed entries.
+type Apply struct {
+	Entries   []*raftpb.Entry
+	responses []*raftpb.Message
+}
+
+// ReadReady lets reads go on once everything up to Index is applied.
+type ReadReady struct {
+	IDs   []uint64
+	Index uint64
+}
+
+// reset empties the effects for the next Step and keeps the memory.
+func (fx *Effects) reset() {
+	*fx = Effects{
+		Send: fx.Send[:0], SendSnapshot: fx.SendSnapshot[:0], Append: fx.Append[:0], Apply: fx.Apply[:0],
+		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0],
+	}
+}

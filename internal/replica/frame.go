@@ -1,0 +1,190 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// frameKind is the first byte of a frame between members.
+type frameKind byte
+
+const (
+	frameRaft       frameKind = 1 // a raft message, as protobuf
+	frameForward    frameKind = 2 // commands for the leader
+	frameForwardAck frameKind = 3 // what became of them
+	frameTouch      frameKind = 4 // sessions heard of
+	frameTouchAck   frameKind = 5
+)
+
+// errFrame is returned for a frame that does not parse. Links check sums, so it means a peer of
+// another version or a defect; the frame is dropped.
+var errFrame = errors.New("malformed frame")
+
+// forward carries commands of one member to the leader. Frames of one epoch are accepted only in
+// sequence, so that the sender knows what a lost one took with it; see forward.go.
+type forward struct {
+	term        uint64 // of the leader it is addressed to
+	incarnation uint64 // of the sender's process
+	epoch       uint64
+	seq         uint64 // from 1 in each epoch; 0 only opens the epoch
+	proposals   [][]byte
+}
+
+// forwardAck tells a member what became of its forwarded commands.
+type forwardAck struct {
+	term        uint64 // the term the forward was addressed to
+	incarnation uint64 // as in the forward
+	epoch       uint64 // the epoch that is open
+	next        uint64 // frames of epoch below next were accepted, none from next on so far
+	closed      uint64 // of the epoch before, frames below closed were accepted, and no other ever will be
+}
+
+// touch reports the sessions and leases that a member heard of since its last report.
+type touch struct {
+	term   uint64
+	report uint64
+	ids    []int64
+}
+
+// touchAck confirms a report: its touches count from now on.
+type touchAck struct {
+	term, report uint64
+}
+
+func appendRaft(b []byte, m *raftpb.Message) []byte {
+	b = append(b, byte(frameRaft))
+	b, err := proto.MarshalOptions{}.MarshalAppend(b, m)
+	if err != nil {
+		// proto2 messages of raft have no required fields and no strings: encoding cannot fail.
+		panic(fmt.Sprintf("encode raft message: %v", err))
+	}
+	return b
+}
+
+func decodeRaft(body []byte) (*raftpb.Message, error) {
+	m := new(raftpb.Message)
+	if err := proto.Unmarshal(body, m); err != nil {
+		return nil, fmt.Errorf("decode raft message: %w", err)
+	}
+	return m, nil
+}
+
+func (f *forward) encode() []byte {
+	size := 1 + 5*binary.MaxVarintLen64
+	for _, p := range f.proposals {
+		size += binary.MaxVarintLen64 + len(p)
+	}
+	b := make([]byte, 0, size)
+	b = append(b, byte(frameForward))
+	b = appendUvarints(b, f.term, f.incarnation, f.epoch, f.seq, uint64(len(f.proposals)))
+	for _, p := range f.proposals {
+		b = binary.AppendUvarint(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	return b
+}
+
+// decodeForward parses a forward; its proposals alias body.
+func decodeForward(body []byte) (*forward, error) {
+	r := frameReader{rest: body}
+	f := &forward{term: r.uvarint(), incarnation: r.uvarint(), epoch: r.uvarint(), seq: r.uvarint()}
+	n := r.uvarint()
+	if r.bad || n > uint64(len(r.rest)) {
+		return nil, errFrame
+	}
+	f.proposals = make([][]byte, 0, n)
+	for range n {
+		f.proposals = append(f.proposals, r.bytes())
+	}
+	return f, r.done()
+}
+
+func (a *forwardAck) encode() []byte {
+	return appendUvarints([]byte{byte(frameForwardAck)}, a.term, a.incarnation, a.epoch, a.next, a.closed)
+}
+
+func decodeForwardAck(body []byte) (*forwardAck, error) {
+	r := frameReader{rest: body}
+	a := &forwardAck{term: r.uvarint(), incarnation: r.uvarint(), epoch: r.uvarint(), next: r.uvarint(), closed: r.uvarint()}
+	return a, r.done()
+}
+
+func (t *touch) encode() []byte {
+	b := appendUvarints([]byte{byte(frameTouch)}, t.term, t.report, uint64(len(t.ids)))
+	for _, id := range t.ids {
+		b = binary.BigEndian.AppendUint64(b, uint64(id))
+	}
+	return b
+}
+
+func decodeTouch(body []byte) (*touch, error) {
+	r := frameReader{rest: body}
+	t := &touch{term: r.uvarint(), report: r.uvarint()}
+	n := r.uvarint()
+	if r.bad || n != uint64(len(r.rest))/8 || len(r.rest)%8 != 0 {
+		return nil, errFrame
+	}
+	t.ids = make([]int64, n)
+	for i := range t.ids {
+		t.ids[i] = int64(binary.BigEndian.Uint64(r.rest[8*i:]))
+	}
+	return t, nil
+}
+
+func (a *touchAck) encode() []byte {
+	return appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report)
+}
+
+func decodeTouchAck(body []byte) (*touchAck, error) {
+	r := frameReader{rest: body}
+	a := &touchAck{term: r.uvarint(), report: r.uvarint()}
+	return a, r.done()
+}
+
+func appendUvarints(b []byte, vs ...uint64) []byte {
+	for _, v := range vs {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+// frameReader takes fields off the front of a frame and remembers whether one was missing.
+type frameReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *frameReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		r.rest = nil
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *frameReader) bytes() []byte {
+	n := r.uvarint()
+	if r.bad || n > uint64(len(r.rest)) {
+		r.bad = true
+		r.rest = nil
+		return nil
+	}
+	b := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+// done says whether the frame held all fields and nothing else.
+func (r *frameReader) done() error {
+	if r.bad || len(r.rest) != 0 {
+		return errFrame
+	}
+	return nil
+}

@@ -1,0 +1,37 @@
+package replica
+
+import "sync"
+
+// mailbox hands items from many goroutines to one, in order. It has no bound of its own: what it holds
+// is bounded by the budget of proposals, by raft's limits on what is under way, and by links that wait
+// while the loop is behind.
+type mailbox[T any] struct {
+	mu     sync.Mutex
+	items  []T
+	signal chan struct{} // holds a token while items may be there
+}
+
+func newMailbox[T any]() *mailbox[T] {
+	return &mailbox[T]{signal: make(chan struct{}, 1)}
+}
+
+// put adds items and wakes the receiver.
+func (b *mailbox[T]) put(items ...T) {
+	b.mu.Lock()
+	b.items = append(b.items, items...)
+	b.mu.Unlock()
+	select {
+	case b.signal <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// take returns all items and leaves spare as the room for the next ones.
+func (b *mailbox[T]) take(spare []T) []T {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	items := b.items
+	clear(spare[:cap(spare)])
+	b.items = spare[:0]
+	return items
+}

@@ -1,0 +1,309 @@
+package replica
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/lessor"
+)
+
+// Time is what a Member knows of clocks: it is told with every input.
+type Time struct {
+	// WallMS is the wall clock in milliseconds since the Unix epoch; entries are stamped with it.
+	WallMS int64
+	// MonotonicMS never jumps; waiting is measured with it.
+	MonotonicMS int64
+}
+
+// MemberOptions are what a Member needs to start.
+type MemberOptions struct {
+	// ID is this member; Incarnation differs between any two runs of it.
+	ID, Incarnation uint64
+	// Boot is what was durable at the start.
+	Boot Boot
+	// Log reads old entries back from disk.
+	Log LogReader
+	// TickMS is the length of a tick; a leader is missed after ElectionTicks of them.
+	TickMS        int64
+	ElectionTicks int
+	// TailBytes bounds the entries kept in memory.
+	TailBytes uint64
+	// Settings are proposed if this member is the first leader of a new cluster.
+	Settings command.Settings
+	// Waiters is shared with the Applier.
+	Waiters *Waiters
+	// Logger receives raft's own words.
+	Logger raft.Logger
+}
+
+// Boot is the durable state from which a member starts: a snapshot and the log behind it.
+type Boot struct {
+	SnapshotIndex, SnapshotTerm uint64
+	Conf                        *raftpb.ConfState
+	Hard                        *raftpb.HardState
+	Entries                     []*raftpb.Entry
+	// Bootstrapped says that the snapshot holds the settings already.
+	Bootstrapped bool
+	// Leases are the sessions and leases in the snapshot.
+	Leases []state.LeaseChange
+}
+
+// Member is the pure part of a replica; see the package comment. It is not safe for concurrent use.
+type Member struct {
+	id        uint64
+	opts      MemberOptions
+	raft      *raft.RawNode
+	store     *storage
+	waiters   *Waiters
+	lessor    *lessor.Lessor
+	reads     readRounds
+	sender    forwardSender
+	receivers map[uint64]*forwardReceiver // at the leader, by member
+
+	queue      []Pending // commands not yet handed to a leader, in order
+	queueBytes int
+	appends    []*Append // under way, in order
+	hungTicks  int       // since the oldest append went out
+	lastStamp  int64     // of the last entry proposed here
+
+	soft         raft.SoftState
+	hard         *raftpb.HardState // as last handed to Append
+	applied      uint64
+	appliedTerm  uint64
+	bootstrapped bool
+	bootstrapAt  uint64 // the term in which Bootstrap was proposed
+
+	touched   map[int64]uint64 // heard of here: the first report that said so, 0 if none yet
+	report    uint64           // number of the last report
+	reportAt  map[uint64]int64
+	reports   map[uint64]uint64 // at the leader, by member: the newest report not yet answered
+	vouching  vouching
+	vouchedAt int64 // MonotonicMS at which the last confirmed report was sent, or the leader's last proof began
+	proving   map[uint64][]lessor.Due
+	lastProof uint64
+
+	now Time
+	fx  *Effects // of the Step under way
+}
+
+// NewMember makes a Member from its durable state.
+func NewMember(o MemberOptions) (*Member, error) {
+	b := o.Boot
+	m := &Member{
+		id: o.ID, opts: o, waiters: o.Waiters, lessor: lessor.New(o.TickMS),
+		store:        newStorage(snapshotMark{b.SnapshotIndex, b.SnapshotTerm}, b.Conf, b.Entries, o.Log, o.TailBytes),
+		reads:        readRounds{member: o.ID, try: o.Incarnation << 20},
+		sender:       forwardSender{incarnation: o.Incarnation},
+		receivers:    make(map[uint64]*forwardReceiver),
+		applied:      b.SnapshotIndex,
+		appliedTerm:  b.SnapshotTerm,
+		bootstrapped: b.Bootstrapped,
+		touched:      make(map[int64]uint64),
+		reportAt:     make(map[uint64]int64),
+		reports:      make(map[uint64]uint64),
+		vouchedAt:    -1 << 62,
+		proving:      make(map[uint64][]lessor.Due),
+		lastProof:    proofBit,
+	}
+	if b.Hard != nil {
+		m.store.hard.Term, m.store.hard.Vote = new(b.Hard.GetTerm()), new(b.Hard.GetVote())
+		m.store.hard.Commit = new(b.Hard.GetCommit())
+	}
+	if m.store.hard.GetCommit() < b.SnapshotIndex {
+		m.store.hard.Commit = new(b.SnapshotIndex)
+	}
+	m.hard = &m.store.hard
+	node, err := raft.NewRawNode(m.raftConfig())
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	m.raft = node
+	m.keepLeases(b.Leases)
+	if v := b.Conf.GetVoters(); len(v) == 1 && v[0] == m.id && len(b.Conf.GetVotersOutgoing()) == 0 {
+		// Nobody else could lead: there is nothing to wait for.
+		if err := m.raft.Campaign(); err != nil {
+			return nil, fmt.Errorf("campaign alone: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// raftConfig holds the settings of raft that the safety of everything else rests on: reads are proven by a
+// quorum and not by a lease, a leader without a quorum gives up its office, a member that was away does
+// not disturb the others, and proposals are forwarded by us, never by raft, because only the leader
+// may stamp an entry.
+func (m *Member) raftConfig() *raft.Config {
+	return &raft.Config{
+		ID:                        m.id,
+		ElectionTick:              m.opts.ElectionTicks,
+		HeartbeatTick:             1,
+		Storage:                   m.store,
+		Applied:                   m.applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             1 << 20,
+		MaxCommittedSizePerReady:  4 << 20,
+		MaxInflightMsgs:           256,
+		MaxInflightBytes:          8 << 20,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		ReadOnlyOption:            raft.ReadOnlySafe,
+		DisableProposalForwarding: true,
+		StepDownOnRemoval:         true,
+		Logger:                    m.opts.Logger,
+	}
+}
+
+// Step takes one input and adds what it wants done to fx.
+func (m *Member) Step(now Time, in Input, fx *Effects) {
+	m.now, m.fx = now, fx
+	switch in := in.(type) {
+	case Tick:
+		m.tick()
+	case Frame:
+		m.receive(in)
+	case Propose:
+		m.enqueue(in.Commands)
+	case Read:
+		m.reads.add(in.ID)
+	case Appended:
+		m.appended(in)
+	case Applied:
+		m.wasApplied(in)
+	case SnapshotTaken:
+		m.snapshotTaken(in)
+	case SnapshotReceived:
+		m.snapshotReceived(in)
+	case SnapshotSent:
+		m.snapshotSent(in)
+	case Unreachable:
+		m.raft.ReportUnreachable(in.To)
+	case Touched:
+		m.touch(in.IDs)
+	case Transfer:
+		m.transfer(in.To)
+	}
+	m.flush()
+	m.fx = nil
+}
+
+// flush moves everything on that can move, until nothing does.
+func (m *Member) flush() {
+	m.drain()
+	for m.proposeBatch() {
+		m.drain()
+	}
+	m.forwardQueue()
+	if m.mayRead() {
+		if identity := m.reads.begin(); identity != nil {
+			m.raft.ReadIndex(identity)
+			m.drain()
+		}
+	}
+}
+
+// tick lets one tick pass.
+func (m *Member) tick() {
+	m.raft.Tick()
+	m.drain()
+	m.watchDisk()
+	if m.followsLeader() {
+		m.sender.address(m.term())
+		if f := m.sender.tick(); f != nil {
+			m.send(m.soft.Lead, f.encode())
+		}
+	}
+	if m.reads.tick() && m.mayRead() {
+		m.raft.ReadIndex(m.reads.again())
+	}
+	m.reportTouches()
+	m.prove(m.lessor.Tick())
+}
+
+// receive takes a frame from another member.
+func (m *Member) receive(f Frame) {
+	if len(f.Data) == 0 {
+		return
+	}
+	body := f.Data[1:]
+	switch frameKind(f.Data[0]) {
+	case frameRaft:
+		if msg, err := decodeRaft(body); err == nil && msg.GetFrom() == f.From {
+			m.stepRaft(msg)
+		}
+	case frameForward:
+		if fw, err := decodeForward(body); err == nil {
+			m.receiveForward(f.From, fw)
+		}
+	case frameForwardAck:
+		if a, err := decodeForwardAck(body); err == nil {
+			m.notDone(m.sender.acknowledged(a))
+		}
+	case frameTouch:
+		if t, err := decodeTouch(body); err == nil {
+			m.receiveTouch(f.From, t)
+		}
+	case frameTouchAck:
+		if a, err := decodeTouchAck(body); err == nil {
+			m.receiveTouchAck(a)
+		}
+	}
+}
+
+// stepRaft hands a message to raft. Its refusals (unknown peer, dropped proposal) need no answer.
+func (m *Member) stepRaft(msg *raftpb.Message) {
+	_ = m.raft.Step(msg)
+}
+
+// leads tells whether this member is the leader, as far as it knows.
+func (m *Member) leads() bool { return m.soft.RaftState == raft.StateLeader }
+
+// followsLeader tells whether another member is the leader, as far as this one knows.
+func (m *Member) followsLeader() bool { return m.soft.Lead != raft.None && !m.leads() }
+
+// term returns raft's current term.
+func (m *Member) term() uint64 { return m.raft.BasicStatus().GetTerm() }
+
+// mayRead tells whether a read index may be asked for: not before an entry of this term is applied here.
+func (m *Member) mayRead() bool {
+	return m.soft.Lead != raft.None && m.appliedTerm == m.term()
+}
+
+// send queues a frame for another member. A leader whose disk hangs says nothing, so that the others
+// elect one whose disk works.
+func (m *Member) send(to uint64, data []byte) {
+	if m.hung() {
+		return
+	}
+	m.fx.Send = append(m.fx.Send, Outgoing{To: to, Data: data})
+}
+
+// notDone reports commands that can never take effect.
+func (m *Member) notDone(numbers []uint64) {
+	m.fx.NotDone = append(m.fx.NotDone, numbers...)
+}
+
+// MemberStatus is what a Member knows of itself and its cluster.
+type MemberStatus struct {
+	ID, Leader, Term      uint64
+	Commit, Applied, Last uint64
+	Leads, Learner        bool
+	// Serving says that an entry of the current term has been applied here.
+	Serving bool
+	// VouchedMS is the MonotonicMS up to which the leader knows of the sessions touched here.
+	VouchedMS int64
+	Voters    []uint64
+}
+
+// Status describes the Member as of its last Step.
+func (m *Member) Status() MemberStatus {
+	s := m.raft.BasicStatus()
+	last, _ := m.store.LastIndex()
+	return MemberStatus{
+		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
+		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.vouchedAt,
+	}
+}

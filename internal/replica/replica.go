@@ -1,0 +1,255 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// Transport carries frames and snapshots to other members. Neither call blocks.
+type Transport interface {
+	Send(to uint64, frame []byte)
+	SendSnapshot(to uint64, header []byte, body io.ReadCloser)
+}
+
+// Options are what a Replica needs.
+type Options struct {
+	// ID is this member; Incarnation is drawn anew at every start.
+	ID, Incarnation uint64
+	Disk            *Disk
+	Clock           clock.Clock
+	Logger          *slog.Logger
+	// TickMS is the heartbeat interval; a leader is missed after ElectionTicks of them.
+	TickMS        int64
+	ElectionTicks int
+	// SnapshotBytes is how many bytes of log lie between snapshots.
+	SnapshotBytes uint64
+	// BudgetBytes bounds the commands of Propose whose outcome is open.
+	BudgetBytes int64
+	// MaxCommandBytes bounds one command.
+	MaxCommandBytes int
+	// Settings are what this member proposes if it is the first leader of a new cluster.
+	Settings command.Settings
+	// CheckSettings says whether the settings that the cluster has agree with this member's flags; an
+	// error stops the member.
+	CheckSettings func(have command.Settings) error
+}
+
+// tailBytes bounds the entries that a member keeps in memory for those that lag a little.
+const tailBytes = 16 << 20
+
+// Replica runs a Member, its Persister and its Applier. All methods are safe for concurrent use.
+type Replica struct {
+	opts      Options
+	member    *Member // owned by runLoop
+	persister *Persister
+	applier   *Applier // owned by runApplier
+	checked   bool     // CheckSettings was asked; owned by runApplier
+	store     *Store
+	waiters   *Waiters
+	gate      *gate
+	budget    *semaphore.Weighted
+	transport Transport
+
+	inbox     *mailbox[Input]
+	appends   *mailbox[*Append]
+	applies   *mailbox[applierJob]
+	snapshots chan struct{} // without room: at most one is under way
+	marks     *mailbox[SnapshotTaken]
+
+	touchMu sync.Mutex
+	touched map[int64]struct{}
+
+	started time.Time
+	status  atomic.Pointer[MemberStatus]
+	serving chan struct{} // closed when reads and writes may begin
+	served  sync.Once
+	stopped chan struct{} // closed when Run ends
+}
+
+// applierJob is an Apply, or a snapshot to install with the Append that waits for it.
+type applierJob struct {
+	apply   *Apply
+	install *Append
+	done    chan<- Appended
+}
+
+// New makes a Replica from what is on its disk. Nothing happens before Run.
+func New(o Options) (*Replica, error) {
+	r := &Replica{
+		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf), waiters: NewWaiters(o.Incarnation << 24),
+		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
+		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
+		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
+		marks: newMailbox[SnapshotTaken](), snapshots: make(chan struct{}),
+		started: o.Clock.Now(), touched: make(map[int64]struct{}), serving: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	r.applier = NewApplier(o.ID, r.store, r.waiters)
+	member, err := NewMember(MemberOptions{
+		ID: o.ID, Incarnation: o.Incarnation, Boot: o.Disk.Boot, Log: o.Disk.Log,
+		TickMS: o.TickMS, ElectionTicks: o.ElectionTicks, TailBytes: tailBytes,
+		Settings: o.Settings, Waiters: r.waiters, Logger: raftLogger{o.Logger},
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.member = member
+	r.publishStatus()
+	return r, nil
+}
+
+// Run runs the member until ctx is done or it can no longer be trusted with its disk. The error says why
+// it stopped; nil after ctx.
+func (r *Replica) Run(ctx context.Context, transport Transport) error {
+	r.transport = transport
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.runSnapshots} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	<-ctx.Done()
+	close(r.stopped)
+	wg.Wait()
+	r.gate.close(ErrStopped)
+	r.waiters.Fail(r.waiters.All(), ErrUnknown)
+	err := r.opts.Disk.Log.Close()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// Serving is closed once this member may answer clients: an entry of the current term has been applied
+// here, and the cluster has its settings.
+func (r *Replica) Serving() <-chan struct{} { return r.serving }
+
+// Status describes the member.
+func (r *Replica) Status() MemberStatus { return *r.status.Load() }
+
+// Digest returns the digest of the state at the applied index.
+func (r *Replica) Digest() (index, digest uint64) { return r.store.Digest() }
+
+// Read runs fn at the newest view of this member, which may lag behind others. See Store.Read.
+func (r *Replica) Read(fn func(v state.View)) { r.store.Read(fn) }
+
+// ReadIndex returns once this member's view holds everything that any member acknowledged before the call.
+func (r *Replica) ReadIndex(ctx context.Context) error {
+	done := make(chan error, 1)
+	id, err := r.gate.register(done)
+	if err != nil {
+		return err
+	}
+	r.inbox.put(Read{ID: id})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		r.gate.forget(id)
+		return ErrTimeout
+	}
+}
+
+// Submit asks for a command to be carried out and returns at once. If it returns nil, done is called exactly
+// once: with the result when it is applied here, or with an Outcome. Results come in the order of the log,
+// one after the other; done must not block. The caller bounds what it has under way.
+func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(state.Result, error)) error {
+	p := command.Proposal{ID: command.ID{Member: r.opts.ID}, Caller: caller, Command: cmd}
+	size := command.Size(&p)
+	if size > r.opts.MaxCommandBytes {
+		return ErrTooLarge
+	}
+	select {
+	case <-r.stopped:
+		return ErrStopped
+	default:
+	}
+	p.ID.Number = r.waiters.Add(done)
+	r.inbox.put(Propose{Commands: []Pending{{
+		Number: p.ID.Number, Encoded: command.AppendProposal(make([]byte, 0, size), &p),
+	}}})
+	return nil
+}
+
+// Propose carries out a command and waits for its result; while the budget of open commands is used up it
+// waits for room first. The error is an Outcome.
+func (r *Replica) Propose(ctx context.Context, caller command.Caller, cmd command.Command) (state.Result, error) {
+	type outcome struct {
+		result state.Result
+		err    error
+	}
+	size := min(int64(command.Size(&command.Proposal{Caller: caller, Command: cmd})), r.opts.BudgetBytes)
+	if err := r.budget.Acquire(ctx, size); err != nil {
+		return state.Result{}, ErrOverloaded
+	}
+	done := make(chan outcome, 1)
+	err := r.Submit(caller, cmd, func(res state.Result, err error) {
+		r.budget.Release(size)
+		done <- outcome{res, err}
+	})
+	if err != nil {
+		r.budget.Release(size)
+		return state.Result{}, err
+	}
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return state.Result{}, ErrTimeout
+	}
+}
+
+// Touch says that the client of a session was heard of here. It returns false if this member may not
+// vouch for the session now: the leader has not confirmed one of its reports within the last third of the
+// session's timeout, so the session may be about to end elsewhere.
+func (r *Replica) Touch(session int64) bool {
+	r.touchMu.Lock()
+	r.touched[session] = struct{}{}
+	r.touchMu.Unlock()
+	timeout, ok := int64(0), false
+	r.store.Read(func(v state.View) {
+		var s state.Session
+		s, ok = v.Session(session)
+		timeout = int64(s.TimeoutMS)
+	})
+	age := r.monotonicMS() - r.Status().VouchedMS
+	return ok && age <= timeout/3
+}
+
+// TransferLeadership hands the office on if this member leads; the effect shows in Status.
+func (r *Replica) TransferLeadership() { r.inbox.put(Transfer{}) }
+
+// Receive takes a frame from another member. It implements the transport's handler.
+func (r *Replica) Receive(from uint64, frame []byte) { r.inbox.put(Frame{From: from, Data: frame}) }
+
+// Unreachable takes the news that a frame was dropped.
+func (r *Replica) Unreachable(to uint64) { r.inbox.put(Unreachable{To: to}) }
+
+// SnapshotSent takes the end of a snapshot stream.
+func (r *Replica) SnapshotSent(to uint64, ok bool) { r.inbox.put(SnapshotSent{To: to, OK: ok}) }
+
+// monotonicMS is the time since the start; it never jumps.
+func (r *Replica) monotonicMS() int64 { return r.opts.Clock.Now().Sub(r.started).Milliseconds() }
+
+// publishStatus makes the Member's status visible.
+func (r *Replica) publishStatus() {
+	s := r.member.Status()
+	r.status.Store(&s)
+	if s.Serving && r.member.bootstrapped {
+		r.served.Do(func() { close(r.serving) })
+	}
+}

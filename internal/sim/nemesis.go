@@ -1,0 +1,38 @@
+package sim
+
+import "github.com/okapi-kv/okapi/internal/vfs"
+
+// nemesis does harm now and then until the cluster is healed.
+func (w *World) nemesis() {
+	if w.healed {
+		return
+	}
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	c := w.cfg
+	if w.chance(c.Crash) && n.up {
+		n.crash()
+	}
+	if w.chance(c.CrashAll) {
+		for _, n := range w.nodes {
+			if n.up {
+				n.crash()
+			}
+		}
+	}
+	if w.chance(c.CrashPoint) && n.up {
+		// The disk stops at one of the next operations, wherever that is.
+		n.fs.SetFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(60)})
+	}
+	switch {
+	case w.chance(c.Partition):
+		w.net.partition(false)
+	case w.chance(c.OneWay):
+		w.net.partition(true)
+	case w.chance(0.3):
+		w.net.heal()
+	}
+	if w.chance(c.Pause) && n.up {
+		n.pause(w.between(100*millisecond, 4*second))
+	}
+	w.after(w.between(100*millisecond, 700*millisecond), w.nemesis)
+}
