@@ -1,0 +1,13 @@
+// Command okapi is the server; okapi serve runs a member of a cluster.
+package main
+
+import (
+	"os"
+
+	"github.com/okapi-kv/okapi/internal/cli"
+	"github.com/okapi-kv/okapi/internal/server"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, server.Run))
+}

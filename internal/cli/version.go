@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// Compatible names the versions of the two protocols whose behaviour holds where versions differ.
+const Compatible = "ZooKeeper 3.9 / etcd 3.7 compatible"
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			build, ok := debug.ReadBuildInfo()
+			if !ok {
+				build = &debug.BuildInfo{}
+			}
+			return printVersion(cmd.OutOrStdout(), build)
+		},
+	}
+}
+
+// printVersion prints what is known of the build; the go command records the revision if it
+// built from a repository.
+func printVersion(out io.Writer, build *debug.BuildInfo) error {
+	version := build.Main.Version
+	if version == "" || version == "(devel)" {
+		version = "development build"
+	}
+	setting := map[string]string{}
+	for _, s := range build.Settings {
+		setting[s.Key] = s.Value
+	}
+	text := "okapi " + version + "\n"
+	if revision := setting["vcs.revision"]; revision != "" {
+		text += "revision " + revision
+		if setting["vcs.modified"] == "true" {
+			text += " with changes"
+		}
+		text += "\n"
+	}
+	text += fmt.Sprintf("%s %s/%s\n%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, Compatible)
+	_, err := io.WriteString(out, text)
+	return err
+}

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Setting is one field of a Config as operators see it.
+type Setting struct {
+	// Flag is the name on the command line, without dashes; it is also the key in the file.
+	Flag string
+	// Env is the name in the environment.
+	Env string
+	// Kind says how the value is written, such as "duration".
+	Kind string
+	// Group is the heading under which the setting is documented.
+	Group string
+	// Doc says what the setting does, in one or two sentences.
+	Doc string
+	// Default is the default, written as a value; for a derived one DefaultNote says from what.
+	Default, DefaultNote string
+	// Value is the present value, and Source says where it came from.
+	Value  string
+	Source Source
+}
+
+// row binds a field of one Config to its texts.
+type row struct {
+	flag, group, doc, note string
+	value                  value
+}
+
+// rows is the table of settings, bound to the fields of c, in the order in which they are shown.
+func (c *Config) rows() []row {
+	rows := c.memberRows()
+	rows = append(rows, c.clusterRows()...)
+	return append(rows, c.limitRows()...)
+}
+
+const (
+	groupMember  = "Member"
+	groupClients = "Clients"
+	groupCluster = "Cluster"
+	groupTree    = "Tree and limits"
+	groupTLS     = "TLS between members"
+)
+
+func (c *Config) memberRows() []row {
+	return []row{
+		{"config-file", groupMember, "YAML file with settings; its keys are the names of the flags.", "", text{&c.ConfigFile}},
+		{"name", groupMember, "Name of this member, one of those in --initial-cluster.", "", text{&c.Name}},
+		{"data-dir", groupMember, "Folder for everything durable; it belongs to this member alone.", "", text{&c.DataDir}},
+		{"snapshot-bytes", groupMember, "Bytes of log between two snapshots.", "", size{&c.SnapshotBytes}},
+		{"log-level", groupMember, "Least severity to log: debug, info, warn or error.", "", text{&c.LogLevel}},
+
+		{"listen-client-urls", groupClients, "Where etcd clients are served.", "", list{&c.ListenClientURLs, "URLs"}},
+		{"advertise-client-urls", groupClients, "What etcd clients are told to connect to.", "those of --listen-client-urls", list{&c.AdvertiseClientURLs, "URLs"}},
+		{"listen-zookeeper", groupClients, "Addresses where ZooKeeper clients are served; empty serves none.", "", list{&c.ListenZooKeeper, "addresses"}},
+	}
+}
+
+func (c *Config) clusterRows() []row {
+	return []row{
+		{"listen-peer-urls", groupCluster, "Where other members connect to.", "", list{&c.ListenPeerURLs, "URLs"}},
+		{"initial-advertise-peer-urls", groupCluster, "What other members are told to connect to.", "those of --listen-peer-urls", list{&c.InitialAdvertisePeerURLs, "URLs"}},
+		{"initial-cluster", groupCluster, "Every member at the first start, as name=URL; a name with several URLs is repeated.", "this member alone", members{&c.InitialCluster}},
+		{"initial-cluster-state", groupCluster, "new forms a cluster, existing joins one that runs.", "", text{&c.InitialClusterState}},
+		{"initial-cluster-token", groupCluster, "Keeps clusters with equal addresses apart; equal on all members.", "", text{&c.InitialClusterToken}},
+		{"heartbeat-interval", groupCluster, "Milliseconds between two heartbeats of the leader.", "", number{&c.HeartbeatIntervalMS, "milliseconds"}},
+		{"election-timeout", groupCluster, "Milliseconds without a heartbeat after which a member stands for election; at least five heartbeats.", "", number{&c.ElectionTimeoutMS, "milliseconds"}},
+	}
+}
+
+func (c *Config) limitRows() []row {
+	return []row{
+		{"tree-prefix", groupTree, "Key under which etcd clients see the znodes; empty keeps the tree apart from the keys.", "", text{&c.TreePrefix}},
+		{"tree-history", groupTree, "How long old versions of znodes stay readable for etcd clients.", "", duration{&c.TreeHistory}},
+		{"quota-backend-bytes", groupTree, "Bound on the logical size of plain keys; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.QuotaBackendBytes}},
+		{"tree-quota-bytes", groupTree, "Bound on the logical size of the znodes; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.TreeQuotaBytes}},
+		{"max-request-bytes", groupTree, "Bound on one request of a client.", "", size{&c.MaxRequestBytes}},
+		{"max-txn-ops", groupTree, "Bound on the operations of one etcd transaction.", "", number{&c.MaxTxnOps, "operations"}},
+
+		{"peer-cert-file", groupTLS, "Certificate (PEM) that this member shows to other members; turns TLS on.", "", text{&c.PeerCertFile}},
+		{"peer-key-file", groupTLS, "Key (PEM) of --peer-cert-file.", "", text{&c.PeerKeyFile}},
+		{"peer-trusted-ca-file", groupTLS, "Authorities (PEM) that certificates of other members must come from.", "", text{&c.PeerTrustedCAFile}},
+	}
+}
+
+// envName returns the name of a flag in the environment: OKAPI_ and upper snake case.
+func envName(flag string) string {
+	return "OKAPI_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// Settings lists every setting with its value in c, in the order of the documentation.
+func (c *Config) Settings() []Setting {
+	standard := Default()
+	defaults := standard.rows()
+	var out []Setting
+	for i, r := range c.rows() {
+		source, set := c.sources[r.flag]
+		if !set {
+			source = FromDefault
+		}
+		out = append(out, Setting{
+			Flag: r.flag, Env: envName(r.flag), Kind: r.value.kind(), Group: r.group, Doc: r.doc,
+			Default: defaults[i].value.String(), DefaultNote: r.note,
+			Value: r.value.String(), Source: source,
+		})
+	}
+	return out
+}
+
+// String prints every setting with its value and where it came from, one a line, for the log at
+// start and for support.
+func (c *Config) String() string {
+	var out strings.Builder
+	for _, s := range c.Settings() {
+		fmt.Fprintf(&out, "%s=%s (%s)\n", s.Flag, s.Value, s.Source)
+	}
+	return out.String()
+}

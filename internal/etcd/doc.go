@@ -1,0 +1,15 @@
+// Package etcd is okapi's etcd v3 door: it serves the gRPC API of etcd 3.7, and the HTTP
+// paths that etcd answers on the same port, in front of a replica.
+//
+// A request goes one straight line and each step has its file: listener.go accepts the
+// connection and finds out which protocol it speaks, authenticate.go says who is calling,
+// validate.go refuses what etcd would refuse before consensus, translate.go turns the request
+// into a command, kv.go proposes it, reply.go turns the result into the response, errors.go
+// turns a refusal into the status that etcd sends. Reads leave the line after the translation
+// and take read.go. translate.go and reply.go are pure functions.
+//
+// The package reaches the replica only through the interface Replica and decides nothing that
+// depends on the state: whether a lease exists or a revision is compacted is for apply to say.
+// Where a behaviour looks odd it is etcd's, and the comment names the file of etcd's source
+// that shows it.
+package etcd

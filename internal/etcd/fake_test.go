@@ -1,0 +1,185 @@
+package etcd
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// fakeReplica is a cluster of one without a log: a real state machine behind a mutex. What a test
+// scripts takes the place of what the machine would answer.
+type fakeReplica struct {
+	mu         sync.Mutex
+	machine    *state.Machine
+	out        state.Output
+	index      uint64
+	status     Status
+	result     *state.Result // scripted result of Propose
+	proposeErr error         // scripted error of Propose
+	readErr    error         // scripted error of ReadIndex
+	hold       chan struct{} // Propose and ReadIndex wait until it is closed or their context is done
+	holding    chan struct{} // receives one value for each that waits, if there is room
+
+	proposed   []command.Command
+	readIndex  int
+	localReads int
+}
+
+func newFakeReplica() *fakeReplica {
+	f := &fakeReplica{
+		machine: state.New(),
+		status:  Status{ClusterID: 7, MemberID: 3, LeaderID: 3, Term: 5},
+		holding: make(chan struct{}, 64),
+	}
+	f.apply(&command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk"}})
+	return f
+}
+
+// apply runs one command; the caller holds mu or is alone.
+func (f *fakeReplica) apply(cmd command.Command) state.Result {
+	f.index++
+	f.machine.Apply(&state.Entry{Index: f.index, Term: f.status.Term, Batch: command.Batch{
+		Time:      1_700_000_000_000 + int64(f.index),
+		Proposals: []command.Proposal{{Caller: command.Caller{Protocol: command.Etcd}, Command: cmd}},
+	}}, &f.out, nil)
+	return f.out.Results[0]
+}
+
+func (f *fakeReplica) waitHeld(ctx context.Context) error {
+	f.mu.Lock()
+	hold := f.hold
+	f.mu.Unlock()
+	if hold == nil {
+		return nil
+	}
+	f.holding <- struct{}{}
+	select {
+	case <-hold:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *fakeReplica) Propose(ctx context.Context, c command.Caller, cmd command.Command) (state.Result, error) {
+	if err := f.waitHeld(ctx); err != nil {
+		return state.Result{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.proposed = append(f.proposed, cmd)
+	if f.proposeErr != nil {
+		return state.Result{}, f.proposeErr
+	}
+	if f.result != nil {
+		return *f.result, nil
+	}
+	return f.apply(cmd), nil
+}
+
+func (f *fakeReplica) ReadIndex(ctx context.Context) error {
+	if err := f.waitHeld(ctx); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readIndex++
+	return f.readErr
+}
+
+func (f *fakeReplica) Read(fn func(state.View)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.localReads++
+	fn(f.machine.View())
+}
+
+func (f *fakeReplica) Status() Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+// set changes the script while the server runs.
+func (f *fakeReplica) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// counts are the proposals and read indexes so far.
+func (f *fakeReplica) counts() (proposals, readIndexes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.proposed), f.readIndex
+}
+
+// outcome is an OutcomeError.
+type outcome string
+
+func (o outcome) Error() string   { return "replica: " + string(o) }
+func (o outcome) Outcome() string { return string(o) }
+
+// running is a server on a listener in memory.
+type running struct {
+	replica  *fakeReplica
+	listener *bufconn.Listener
+	stop     context.CancelFunc
+	ended    chan error
+	conn     *grpc.ClientConn
+	kv       pb.KVClient
+}
+
+// serve runs a server until the test ends; change may alter its options.
+func serve(t testing.TB, change func(*Options)) *running {
+	t.Helper()
+	r := &running{replica: newFakeReplica(), listener: bufconn.Listen(1 << 16), ended: make(chan error, 1)}
+	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica}
+	if change != nil {
+		change(&o)
+	}
+	server := New(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	go func() { r.ended <- server.Run(ctx) }()
+	conn, err := grpc.NewClient("passthrough:///okapi",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return r.listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
+	if err != nil {
+		t.Fatalf("make client: %v", err)
+	}
+	r.conn, r.kv = conn, pb.NewKVClient(conn)
+	t.Cleanup(func() {
+		conn.Close()
+		cancel()
+		select {
+		case err := <-r.ended:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Error("Run did not end")
+		}
+	})
+	return r
+}
+
+// web is an HTTP client of the server that keeps no connections.
+func (r *running) web() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return r.listener.DialContext(ctx) },
+	}}
+}

@@ -1,0 +1,128 @@
+package etcd
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// read runs fn once at a view of the local state. Unless the read is serializable, that view
+// holds everything that was acknowledged anywhere before the call. fn returns how the read ended.
+func (k *kvServer) read(ctx context.Context, serializable bool, fn func(state.View) state.Code) error {
+	if !serializable {
+		if err := k.readIndex(ctx); err != nil {
+			return err
+		}
+	}
+	code := state.OK
+	k.replica.Read(func(v state.View) { code = fn(v) })
+	return refusal(code, "")
+}
+
+// readIndex waits, at most the request timeout, until the local state has caught up with all that
+// was acknowledged before.
+func (k *kvServer) readIndex(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, k.requestTimeout)
+	defer cancel()
+	if err := k.replica.ReadIndex(limited); err != nil {
+		return readError(ctx, err)
+	}
+	return nil
+}
+
+// readRange answers a range and says at which revision of the store.
+func (k *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (result *state.RangeResult, revision int64, err error) {
+	who, cmd := caller(ctx), translateRange(r)
+	err = k.read(ctx, r.Serializable, func(v state.View) (code state.Code) {
+		revision = v.Revision()
+		result, code = v.Range(&who, cmd)
+		return code
+	})
+	return result, revision, err
+}
+
+// readTxn answers a txn that only reads and says at which revision of the store.
+func (k *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (result *state.TxnResult, revision int64, err error) {
+	who, cmd := caller(ctx), translateTxn(r)
+	err = k.read(ctx, serializable(r), func(v state.View) (code state.Code) {
+		revision = v.Revision()
+		result, code = v.Txn(&who, cmd)
+		return code
+	})
+	return result, revision, err
+}
+
+// readOnly reports whether a txn can be answered from a view: all operations of both branches are
+// ranges. One with a nested txn is not, even if that only reads, as in etcd
+// (server/etcdserver/txn/txn.go, IsTxnReadonly).
+func readOnly(r *pb.TxnRequest) bool {
+	for _, branch := range [2][]*pb.RequestOp{r.GetSuccess(), r.GetFailure()} {
+		for _, op := range branch {
+			if op.GetRequestRange() == nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// serializable reports whether a read-only txn may be answered from the local state as it is: all
+// its ranges say so. etcd counts a txn without operations among them, for want of a range that
+// says otherwise, and then its compares see a state that may be old; here such a txn is
+// linearizable, which no client can tell from a lucky etcd.
+func serializable(r *pb.TxnRequest) bool {
+	if len(r.GetSuccess())+len(r.GetFailure()) == 0 {
+		return false
+	}
+	for _, branch := range [2][]*pb.RequestOp{r.GetSuccess(), r.GetFailure()} {
+		for _, op := range branch {
+			if !op.GetRequestRange().GetSerializable() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// sendChunks sends the answer to a range in messages of about chunkBytes each: key-values as they
+// come, and header, count and more with the last, so that merging all of them gives the response
+// that Range would have sent.
+//
+// The whole result was read at one view, as references to what the store keeps anyway. etcd reads
+// chunk by chunk at a pinned revision instead and breaks off with "compacted" when a compaction
+// passes it; here a stream that began well cannot end so, and the range is walked once.
+func sendChunks(stream pb.KV_RangeStreamServer, h *pb.ResponseHeader, r *state.RangeResult, chunkBytes int) error {
+	rest := r.KVs
+	for {
+		n := chunkLen(rest, chunkBytes)
+		chunk := &pb.RangeResponse{Kvs: keyValues(rest[:n])}
+		rest = rest[n:]
+		if len(rest) == 0 {
+			chunk.Header, chunk.More, chunk.Count = h, r.More, r.Count
+		}
+		if err := stream.Send(&pb.RangeStreamResponse{RangeResponse: chunk}); err != nil {
+			return err
+		}
+		if len(rest) == 0 {
+			return nil
+		}
+	}
+}
+
+// keyValueOverheadBytes is what a KeyValue takes on the wire beside key and value, at most: tags
+// and lengths, and four numbers.
+const keyValueOverheadBytes = 64
+
+// chunkLen is how many of kvs go into one message: as many as fit into chunkBytes, but one at least.
+func chunkLen(kvs []state.KeyValue, chunkBytes int) int {
+	size := 0
+	for i := range kvs {
+		size += len(kvs[i].Key) + len(kvs[i].Value) + keyValueOverheadBytes
+		if size > chunkBytes && i > 0 {
+			return i
+		}
+	}
+	return len(kvs)
+}

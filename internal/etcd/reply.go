@@ -1,0 +1,107 @@
+package etcd
+
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/invariant"
+)
+
+// The functions of this file are pure. Values in a response are shared with the store and only
+// read; they are encoded after the view they came from was left.
+
+// header is the header of a response of a member that stands as s, at a revision of the store.
+func header(s Status, revision int64) *pb.ResponseHeader {
+	return &pb.ResponseHeader{
+		ClusterId: s.ClusterID,
+		MemberId:  s.MemberID,
+		Revision:  revision,
+		RaftTerm:  s.Term,
+	}
+}
+
+// opHeader is the header of a response inside a txn: etcd fills nothing but the revision.
+func opHeader(revision int64) *pb.ResponseHeader {
+	return &pb.ResponseHeader{Revision: revision}
+}
+
+// replyPut is the response to a put.
+func replyPut(h *pb.ResponseHeader, r *state.PutResult) *pb.PutResponse {
+	out := &pb.PutResponse{Header: h}
+	if r.Prev != nil {
+		out.PrevKv = keyValues([]state.KeyValue{*r.Prev})[0]
+	}
+	return out
+}
+
+// replyRange is the response to a range.
+func replyRange(h *pb.ResponseHeader, r *state.RangeResult) *pb.RangeResponse {
+	return &pb.RangeResponse{Header: h, Kvs: keyValues(r.KVs), More: r.More, Count: r.Count}
+}
+
+// replyDeleteRange is the response to a delete.
+func replyDeleteRange(h *pb.ResponseHeader, r *state.DeleteRangeResult) *pb.DeleteRangeResponse {
+	return &pb.DeleteRangeResponse{Header: h, Deleted: r.Deleted, PrevKvs: keyValues(r.Prev)}
+}
+
+// replyTxn is the response to a txn. That of a nested one has an empty header, revision included,
+// which is how etcd leaves it (server/etcdserver/txn/txn.go, newTxnResp).
+func replyTxn(h *pb.ResponseHeader, r *state.TxnResult) *pb.TxnResponse {
+	invariant.Assert(len(r.Responses) == len(r.Revisions), "every response of a txn has its revision")
+	out := &pb.TxnResponse{Header: h, Succeeded: r.Succeeded}
+	if len(r.Responses) > 0 {
+		out.Responses = make([]*pb.ResponseOp, len(r.Responses))
+		for i, response := range r.Responses {
+			out.Responses[i] = replyOp(r.Revisions[i], response)
+		}
+	}
+	return out
+}
+
+// replyOp is the response to one operation of a txn, after which the store was at revision.
+func replyOp(revision int64, response any) *pb.ResponseOp {
+	switch r := response.(type) {
+	case *state.PutResult:
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: replyPut(opHeader(revision), r)}}
+	case *state.RangeResult:
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: replyRange(opHeader(revision), r)}}
+	case *state.DeleteRangeResult:
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{
+			ResponseDeleteRange: replyDeleteRange(opHeader(revision), r)}}
+	case *state.TxnResult:
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: replyTxn(&pb.ResponseHeader{}, r)}}
+	}
+	invariant.Assert(false, "an operation of a txn is answered by the result of its kind", response)
+	return nil
+}
+
+// replyCompact is the response to a compaction.
+func replyCompact(h *pb.ResponseHeader) *pb.CompactionResponse {
+	return &pb.CompactionResponse{Header: h}
+}
+
+// keyValues is key-values in the form of the wire; nil for none. All keys share one allocation and
+// all messages another: a response of many keys is mostly these.
+func keyValues(kvs []state.KeyValue) []*mvccpb.KeyValue {
+	if len(kvs) == 0 {
+		return nil
+	}
+	size := 0
+	for i := range kvs {
+		size += len(kvs[i].Key)
+	}
+	keys := make([]byte, 0, size)
+	messages := make([]mvccpb.KeyValue, len(kvs))
+	out := make([]*mvccpb.KeyValue, len(kvs))
+	for i := range kvs {
+		kv, m := &kvs[i], &messages[i]
+		from := len(keys)
+		keys = append(keys, kv.Key...)
+		m.Key = keys[from:len(keys):len(keys)]
+		m.CreateRevision, m.ModRevision = kv.CreateRevision, kv.ModRevision
+		m.Version, m.Lease, m.Value = kv.Version, kv.Lease, kv.Value
+		out[i] = m
+	}
+	return out
+}

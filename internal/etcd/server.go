@@ -1,0 +1,236 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/invariant"
+)
+
+// Options are what a Server is made of. Zero values of the limits mean the defaults named with
+// them.
+type Options struct {
+	// Listeners are the client ports, in clear text. The server owns them: Run closes them. At
+	// least one.
+	Listeners []net.Listener
+	// Replica is the member behind the door.
+	Replica Replica
+
+	// MaxRequestBytes bounds what a request adds to the log, in bytes of etcd's encoding; also the
+	// size that chunks of a RangeStream aim at. 1.5 MiB, etcd's max-request-bytes.
+	MaxRequestBytes int
+	// MaxTxnOps bounds the longest list of a txn. 128, etcd's max-txn-ops.
+	MaxTxnOps int
+	// RequestTimeout bounds how long a request waits for consensus. 7 s: etcd's five seconds and
+	// two of its election timeouts.
+	RequestTimeout time.Duration
+	// HandshakeTimeout bounds each step in which a new connection says what it speaks. 5 s.
+	HandshakeTimeout time.Duration
+	// MaxHalfOpen bounds the connections that have not yet said what they speak; while it is
+	// reached no more are accepted. 1024.
+	MaxHalfOpen int
+	// DrainTimeout bounds how long Run waits, once told to stop, for calls that are under way. 5 s.
+	DrainTimeout time.Duration
+	// StreamWorkers is the number of goroutines kept ready for calls, whose grown stacks are used
+	// again; calls beyond it get a goroutine of their own. 64.
+	StreamWorkers uint32
+
+	// Clock tells the time for the limits of handshakes. The clock of the operating system.
+	Clock clock.Clock
+	// Logger receives what an operator may act on. Nothing is logged without one.
+	Logger *slog.Logger
+}
+
+// withDefaults fills what was left zero.
+func (o Options) withDefaults() Options {
+	invariant.Assert(len(o.Listeners) > 0, "the etcd door has a port")
+	invariant.Assert(o.Replica != nil, "the etcd door has a replica behind it")
+	setDefault(&o.MaxRequestBytes, 3<<19)
+	setDefault(&o.MaxTxnOps, 128)
+	setDefault(&o.RequestTimeout, 7*time.Second)
+	setDefault(&o.HandshakeTimeout, 5*time.Second)
+	setDefault(&o.MaxHalfOpen, 1024)
+	setDefault(&o.DrainTimeout, 5*time.Second)
+	setDefault(&o.StreamWorkers, 64)
+	if o.Clock == nil {
+		o.Clock = clock.Real{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// setDefault gives a field its default if it was left zero.
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Server is the etcd door of one member.
+type Server struct {
+	options Options
+	front   *front
+	grpc    *grpc.Server
+	http    *http.Server
+}
+
+// New makes a server. It owns the listeners of o from here on; nothing is accepted before Run.
+func New(o Options) *Server {
+	o = o.withDefaults()
+	kv := &kvServer{
+		replica:         o.Replica,
+		maxRequestBytes: o.MaxRequestBytes,
+		maxTxnOps:       o.MaxTxnOps,
+		requestTimeout:  o.RequestTimeout,
+	}
+	addr := o.Listeners[0].Addr()
+	s := &Server{
+		options: o,
+		front: &front{
+			grpc:      newHandoff(addr),
+			http:      newHandoff(addr),
+			halfOpen:  make(chan struct{}, o.MaxHalfOpen),
+			handshake: o.HandshakeTimeout,
+			clock:     o.Clock,
+			log:       o.Logger,
+		},
+		grpc: newGRPC(o),
+		http: newHTTP(o, &probes{kv: kv}),
+	}
+	pb.RegisterKVServer(s.grpc, kv)
+	return s
+}
+
+// The limits of etcd's gRPC server (server/embed/config.go, server/config/config.go).
+const (
+	// receiveOverheadBytes is what a message may be larger than the limit of a request, so that one
+	// slightly too large gets etcd's error and not gRPC's.
+	receiveOverheadBytes = 512 << 10
+	keepaliveMinTime     = 5 * time.Second
+	keepaliveInterval    = 2 * time.Hour
+	keepaliveTimeout     = 20 * time.Second
+)
+
+// newGRPC makes the gRPC server, with etcd's limits. Services that are not registered answer
+// Unimplemented.
+func newGRPC(o Options) *grpc.Server {
+	guard := &gate{replica: o.Replica}
+	return grpc.NewServer(
+		grpc.UnaryInterceptor(guard.unary),
+		grpc.StreamInterceptor(guard.stream),
+		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
+		grpc.ConnectionTimeout(o.HandshakeTimeout),
+		grpc.NumStreamWorkers(o.StreamWorkers),
+	)
+}
+
+// The limits of the HTTP server. Its requests have no bodies worth the name.
+const (
+	httpIdleTimeout    = 2 * time.Minute
+	httpHeaderBytesMax = 64 << 10
+)
+
+// newHTTP makes the HTTP server.
+func newHTTP(o Options, p *probes) *http.Server {
+	return &http.Server{
+		Handler:           p.handler(),
+		ReadHeaderTimeout: o.HandshakeTimeout,
+		IdleTimeout:       httpIdleTimeout,
+		MaxHeaderBytes:    httpHeaderBytesMax,
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// Run serves until ctx is done, then accepts nothing more, lets the calls under way finish within
+// the drain timeout, cancels the rest, and returns nil when all its goroutines have ended. It
+// returns an error if a port can no longer be served. Run is called once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var parts sync.WaitGroup
+	run := func(part func() error) {
+		parts.Go(func() {
+			if err := part(); err != nil {
+				stop(&partError{err})
+			}
+		})
+	}
+	run(s.runGRPC)
+	run(s.runHTTP)
+	for _, l := range s.options.Listeners {
+		run(func() error { return s.front.runAccept(ctx, l) })
+	}
+	<-ctx.Done()
+	s.runDrain(ctx)
+	parts.Wait()
+	var failed *partError
+	if errors.As(context.Cause(ctx), &failed) {
+		return failed.error
+	}
+	return nil
+}
+
+// partError marks the error that ended Run, so that it is told from the cause with which the
+// caller cancelled.
+type partError struct{ error }
+
+// runGRPC serves the connections that speak HTTP/2 until the server is stopped.
+func (s *Server) runGRPC() error {
+	if err := s.grpc.Serve(s.front.grpc); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve grpc: %w", err)
+	}
+	return nil
+}
+
+// runHTTP serves the connections that speak HTTP/1 until the server is stopped.
+func (s *Server) runHTTP() error {
+	if err := s.http.Serve(s.front.http); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve http: %w", err)
+	}
+	return nil
+}
+
+// runDrain closes the ports and both servers. It is called once ctx is done, whose values it
+// keeps.
+func (s *Server) runDrain(ctx context.Context) {
+	for _, l := range s.options.Listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.options.Logger.Warn("closing a client port", "address", l.Addr().String(), "error", err)
+		}
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.DrainTimeout)
+	defer cancel()
+	var web sync.WaitGroup
+	web.Go(func() {
+		if s.http.Shutdown(limited) != nil {
+			s.http.Close() // the drain timeout is over
+		}
+	})
+	// A call that outlives the drain is cancelled by Stop; GracefulStop goes on to wait until it has
+	// returned, so that nothing uses the replica once Run has ended.
+	cut := context.AfterFunc(limited, s.grpc.Stop)
+	s.grpc.GracefulStop()
+	cut()
+	web.Wait()
+	s.front.grpc.Close()
+	s.front.http.Close()
+}

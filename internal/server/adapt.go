@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	"github.com/okapi-kv/okapi/internal/cluster"
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/etcd"
+	"github.com/okapi-kv/okapi/internal/replica"
+	"github.com/okapi-kv/okapi/internal/zk"
+)
+
+// etcdReplica is the replica as the etcd door wants it.
+type etcdReplica struct {
+	*replica.Replica
+	cluster, member uint64
+}
+
+// Status implements etcd.Replica.
+func (r etcdReplica) Status() etcd.Status {
+	s := r.Replica.Status()
+	return etcd.Status{ClusterID: r.cluster, MemberID: r.member, LeaderID: s.Leader, Term: s.Term, AppliedIndex: s.Applied}
+}
+
+// zkReplica is the replica as the ZooKeeper door wants it.
+type zkReplica struct {
+	replica *replica.Replica
+	members cluster.Membership
+}
+
+// Submit implements zk.Replica.
+func (r zkReplica) Submit(c command.Caller, cmd command.Command, done func(state.Result, error)) error {
+	return r.replica.Submit(c, cmd, done)
+}
+
+// ReadIndex implements zk.Replica.
+func (r zkReplica) ReadIndex(ctx context.Context) error { return r.replica.ReadIndex(ctx) }
+
+// Read implements zk.Replica.
+func (r zkReplica) Read(fn func(v state.View)) { r.replica.Read(fn) }
+
+// Touch implements zk.Replica.
+func (r zkReplica) Touch(session int64) bool { return r.replica.Touch(session) }
+
+// Status implements zk.Replica.
+func (r zkReplica) Status() zk.Status {
+	s := r.replica.Status()
+	role := zk.RoleFollower
+	switch {
+	case s.Leader == 0:
+		role = zk.RoleNone
+	case len(r.members.Voters()) == 1:
+		role = zk.RoleStandalone
+	case s.Leads:
+		role = zk.RoleLeader
+	case slices.Contains(r.members.Learners(), s.ID):
+		role = zk.RoleObserver
+	}
+	return zk.Status{
+		Member: s.ID, Leader: s.Leader, Role: role,
+		ProposalBytesLast: -1, ProposalBytesMin: -1, ProposalBytesMax: -1,
+	}
+}

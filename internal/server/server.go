@@ -1,0 +1,332 @@
+// Package server puts a member together from its parts, starts them in order and stops them in
+// reverse. It is the only package that knows all of them.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path"
+	"time"
+
+	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/cluster"
+	"github.com/okapi-kv/okapi/internal/config"
+	"github.com/okapi-kv/okapi/internal/etcd"
+	"github.com/okapi-kv/okapi/internal/replica"
+	"github.com/okapi-kv/okapi/internal/transport"
+	"github.com/okapi-kv/okapi/internal/vfs"
+	"github.com/okapi-kv/okapi/internal/wal"
+	"github.com/okapi-kv/okapi/internal/zk"
+)
+
+// Version is this release of okapi.
+const Version = "0.1.0"
+
+// zooKeeperVersion is what okapi says when a ZooKeeper client asks for its version.
+const zooKeeperVersion = "3.9.4-okapi-" + Version
+
+// member is one member on its way up, and its parts once it runs.
+type member struct {
+	cfg   config.Config
+	log   *slog.Logger
+	out   io.Writer
+	clock clock.Clock
+
+	founding  cluster.Founding
+	directory cluster.Directory
+	lock      io.Closer
+	ports     ports
+	disk      *replica.Disk
+	replica   *replica.Replica
+	transport *transport.Transport
+}
+
+// Run runs one member until ctx ends or it can no longer go on; it implements cli.ServeFunc. It finds
+// every reason not to start before it touches the data directory.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+	tuneMemory(log)
+	m := &member{cfg: cfg, log: log, out: out, clock: clock.Real{}, directory: cluster.Directory{FS: vfs.OS(), Path: cfg.DataDir}}
+	defer m.close()
+	for _, step := range []func() error{m.found, m.claim, m.listen, m.openDisk, m.build} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return m.run(ctx)
+}
+
+// found derives who this member is from its flags.
+func (m *member) found() (err error) {
+	m.founding, err = cluster.Found(foundingFlags(m.cfg))
+	return err
+}
+
+// identity is what the data directory must say.
+func (m *member) identity() cluster.Identity {
+	return cluster.Identity{
+		ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID, Name: m.cfg.Name, MadeBy: Version,
+	}
+}
+
+// claim looks whose the data directory is and locks it, if it exists.
+func (m *member) claim() error {
+	have, err := m.directory.Load()
+	switch {
+	case errors.Is(err, cluster.ErrNoIdentity):
+		if m.cfg.InitialClusterState == config.StateExisting {
+			return fmt.Errorf("data directory %s is empty, and joining a cluster that runs is not possible yet: "+
+				"use --initial-cluster-state new to form a cluster", m.cfg.DataDir)
+		}
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := m.directory.Verify(have, m.identity()); err != nil {
+		return err
+	}
+	return m.lockDirectory()
+}
+
+func (m *member) lockDirectory() error {
+	lock, err := m.directory.FS.Lock(path.Join(m.cfg.DataDir, cluster.LockFile))
+	if err != nil {
+		return fmt.Errorf("data directory %s is in use: stop the other okapi or choose another --data-dir: %w", m.cfg.DataDir, err)
+	}
+	m.lock = lock
+	return nil
+}
+
+// listen opens all ports: one that is in use is found out before anything is written.
+func (m *member) listen() (err error) {
+	m.ports, err = openPorts(m.cfg)
+	return err
+}
+
+// openDisk makes the data directory, if it is new, and reads what it holds.
+func (m *member) openDisk() error {
+	if m.lock == nil {
+		if err := m.directory.Create(m.identity()); err != nil {
+			return err
+		}
+		if err := m.lockDirectory(); err != nil {
+			return err
+		}
+	}
+	id := wal.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID}
+	disk, err := replica.OpenDisk(m.directory.FS, m.cfg.DataDir, id, m.founding.Membership.Voters(), 0)
+	if err != nil {
+		return err
+	}
+	m.disk = disk
+	if disk.Cut != nil {
+		m.log.Warn("the last write before the stop was not finished and was cut off", "index", disk.Cut.Index, "term", disk.Cut.Term)
+	}
+	return nil
+}
+
+// build makes replica and transport.
+func (m *member) build() (err error) {
+	m.replica, err = replica.New(replica.Options{
+		ID: m.founding.Self.ID, Incarnation: incarnation(), Disk: m.disk, Clock: m.clock, Logger: m.log,
+		TickMS:          m.cfg.HeartbeatIntervalMS,
+		ElectionTicks:   int(m.cfg.ElectionTimeoutMS / m.cfg.HeartbeatIntervalMS),
+		SnapshotBytes:   uint64(m.cfg.SnapshotBytes),
+		BudgetBytes:     budgetBytes,
+		MaxCommandBytes: int(m.cfg.MaxRequestBytes) + commandSlack,
+		Settings:        settings(m.cfg),
+		CheckSettings:   checkSettings(m.cfg),
+	})
+	if err != nil {
+		return err
+	}
+	tls, err := peerTLS(m.cfg)
+	if err != nil {
+		return err
+	}
+	m.transport = transport.New(transport.Options{
+		Identity: transport.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID},
+		Listener: m.ports.peer, Peers: m.founding.Membership.Peers(m.founding.Self.ID),
+		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: tls, Handler: m.replica, Logger: m.log,
+	})
+	return nil
+}
+
+const (
+	// budgetBytes bounds the etcd commands whose outcome is open at one member.
+	budgetBytes = 256 << 20
+	// commandSlack is how much larger a command may be than the request it came from.
+	commandSlack = 512 << 10
+)
+
+// incarnation tells this run of the member from all others. Numbers of commands start from it, so it
+// leaves room above.
+func incarnation() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:])>>24 | 1
+}
+
+// run starts everything in order and stops it in reverse: the doors first, so that nobody is let in who
+// could not be answered; then the office of leader is handed on; then replica and links end.
+func (m *member) run(ctx context.Context) error {
+	core, stopCore := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopCore(nil)
+	parts := newGroup(stopCore)
+	parts.run(func() error { return m.transport.Run(core) })
+	parts.run(func() error { return m.replica.Run(core, m.transport) })
+	select {
+	case <-m.replica.Serving():
+		m.greet()
+		m.serveDoors(ctx, core)
+		m.handOver(core)
+	case <-ctx.Done():
+	case <-core.Done():
+	}
+	stopCore(nil)
+	return parts.wait()
+}
+
+// serveDoors lets clients in until ctx ends or the core does.
+func (m *member) serveDoors(ctx, core context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(core, cancel)
+	doors := newGroup(func(error) { cancel() })
+	ids := m.founding
+	doors.run(func() error {
+		return etcd.New(etcd.Options{
+			Listeners: m.ports.clients, Replica: etcdReplica{m.replica, ids.ClusterID, ids.Self.ID},
+			MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
+			RequestTimeout: 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond,
+		}).Run(ctx)
+	})
+	if len(m.ports.zooKeeper) > 0 {
+		doors.run(func() error {
+			return zk.New(zk.Options{
+				Listeners: m.ports.zooKeeper, Replica: zkReplica{m.replica, ids.Membership}, MemberNumber: m.number(),
+				Clock: m.clock, Random: rand.Reader, Logger: m.log, Version: zooKeeperVersion, Built: buildTime(),
+			}).Run(ctx)
+		})
+	}
+	if err := doors.wait(); err != nil {
+		m.log.Error("a door closed", "error", err)
+	}
+}
+
+// number is this member's place among the members, from 1: the high byte of its session ids.
+func (m *member) number() byte {
+	for i, id := range m.founding.Membership.Voters() {
+		if id == m.founding.Self.ID {
+			return byte(i + 1)
+		}
+	}
+	return 0
+}
+
+// handOver gives the office of leader to another member, if there is one, so that the others need not
+// first miss this one.
+func (m *member) handOver(core context.Context) {
+	s := m.replica.Status()
+	if !s.Leads || len(m.founding.Membership.Voters()) == 1 {
+		return
+	}
+	m.replica.TransferLeadership()
+	deadline := time.NewTimer(time.Duration(m.cfg.ElectionTimeoutMS) * time.Millisecond)
+	defer deadline.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for m.replica.Status().Leads {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			return
+		case <-core.Done():
+			return
+		}
+	}
+}
+
+// close releases what run has not taken over.
+func (m *member) close() {
+	m.ports.close()
+	if m.replica == nil && m.disk != nil {
+		_ = m.disk.Log.Close() // it only gives the lock back; nothing is unsynced
+	}
+	if m.lock != nil {
+		_ = m.lock.Close() // the end of the process releases it anyway
+	}
+}
+
+// greet tells the person at the terminal how to connect.
+func (m *member) greet() {
+	fmt.Fprintf(m.out, "okapi %s is ready: member %s, data in %s\n", Version, m.cfg.Name, m.cfg.DataDir)
+	for _, l := range m.ports.clients {
+		fmt.Fprintf(m.out, "  etcd clients:       etcdctl --endpoints=http://%s get \"\" --prefix\n", l.Addr())
+	}
+	for _, l := range m.ports.zooKeeper {
+		fmt.Fprintf(m.out, "  ZooKeeper clients:  zkCli.sh -server %s ls /\n", l.Addr())
+	}
+	if len(m.ports.zooKeeper) > 0 && m.cfg.TreePrefix != "" {
+		fmt.Fprintf(m.out, "  the znode /a is the key %s/a\n", m.cfg.TreePrefix)
+	}
+}
+
+// ports are the open listeners of a member.
+type ports struct {
+	clients, zooKeeper []net.Listener
+	peer               net.Listener
+}
+
+// openPorts opens every port of the configuration, or none.
+func openPorts(cfg config.Config) (p ports, err error) {
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	for _, u := range cfg.ListenClientURLs {
+		l, err := openPort("listen-client-urls", config.HostPort(u))
+		if err != nil {
+			return p, err
+		}
+		p.clients = append(p.clients, l)
+	}
+	for _, a := range cfg.ListenZooKeeper {
+		l, err := openPort("listen-zookeeper", a)
+		if err != nil {
+			return p, err
+		}
+		p.zooKeeper = append(p.zooKeeper, l)
+	}
+	for _, u := range cfg.ListenPeerURLs {
+		l, err := openPort("listen-peer-urls", config.HostPort(u))
+		if err != nil {
+			return p, err
+		}
+		p.peer = joinListeners(p.peer, l)
+	}
+	return p, nil
+}
+
+func openPort(flag, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--%s %s cannot be opened: stop what uses the port or choose another one: %w", flag, address, err)
+	}
+	return l, nil
+}
+
+// close closes all ports; those that a part has taken over are closed already.
+func (p *ports) close() {
+	for _, l := range append(append([]net.Listener{p.peer}, p.clients...), p.zooKeeper...) {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}

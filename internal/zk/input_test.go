@@ -1,0 +1,346 @@
+package zk
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/zk/jute"
+)
+
+func TestUnknownOperations(t *testing.T) {
+	for _, code := range []jute.OpCode{
+		jute.OpNotification, 10, jute.OpCheck, jute.OpDeleteContainer, jute.OpCreateSession, jute.OpError, jute.OpReconfig,
+		jute.OpAddWatch, 500, 1 << 30,
+	} {
+		inside(t, Options{}, func(d *door) {
+			c := d.login()
+			d.replica.set(func() { d.replica.held = true })
+			c.send(jute.OpCreate, create("/n", ""))
+			c.send(code, get("/"))
+			c.wantNothing()
+			d.replica.set(func() { d.replica.held = false })
+			c.recv()
+			if r := c.recv(); r.ReplyHeader != (jute.ReplyHeader{Xid: 2, Zxid: -1, Err: jute.CodeUnimplemented}) || len(r.body) != 0 {
+				t.Errorf("opcode %d answers %+v", code, r)
+			}
+			c.wantClosed()
+		})
+	}
+}
+
+// A body that cannot be decoded is a marshalling error; the connection lives on.
+func TestGarbledBodies(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		for _, code := range []jute.OpCode{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 19, 21, 22, 101, 104, 105} {
+			for _, garbage := range []raw{nil, {0, 0, 0, 9, 'x'}, {0x80, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff}} {
+				if code == 101 && len(garbage) > 4 {
+					continue
+				}
+				c.want(jute.CodeMarshallingError, code, garbage)
+			}
+		}
+		d.replica.set(func() { d.replica.held = true })
+		c.send(jute.OpCreate, create("/n", ""))
+		c.send(jute.OpDelete, raw{1})
+		c.wantNothing() // It keeps its place in the order.
+		d.replica.set(func() { d.replica.held = false })
+		c.recv()
+		if r := c.recv(); r.Err != jute.CodeMarshallingError || r.Zxid <= 0 {
+			t.Errorf("answer %+v", r)
+		}
+	})
+}
+
+func TestBadFrames(t *testing.T) {
+	head := func(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+	cases := map[string][]byte{
+		"negative length":     head(0xffffffff),
+		"smallest length":     head(0x80000000),
+		"largest length":      head(0x7fffffff),
+		"one above the limit": head(jute.DefaultMaxFrameBytes + 1),
+		"header cut":          {0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0},
+		"empty frame":         head(0),
+		"auth cut":            {0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 100, 0},
+		"HTTP":                []byte("GET / HTTP/1.1\r\n\r\n"),
+	}
+	for name, bytes := range cases {
+		for _, loggedIn := range []bool{true, false} {
+			inside(t, Options{}, func(d *door) {
+				c := d.dial()
+				if loggedIn {
+					c.login(&jute.ConnectRequest{TimeoutMS: 10_000})
+				}
+				go func() { _, _ = c.socket.Write(bytes) }()
+				c.wantClosed()
+				if t.Failed() {
+					t.Logf("%s, logged in: %v", name, loggedIn)
+				}
+			})
+		}
+	}
+}
+
+// The largest frame is taken; before the session is there, only a small one is.
+func TestFrameLimits(t *testing.T) {
+	inside(t, Options{MaxFrameBytes: 100_000}, func(d *door) {
+		c := d.login()
+		m := create("/big", "")
+		overhead := len(m.Append(nil)) + 8
+		m.Data = make([]byte, 100_000-overhead)
+		c.want(0, jute.OpCreate, m)
+		stranger, start := d.dial(), time.Now()
+		go func() { _, _ = stranger.socket.Write([]byte{0, 0, 0x10, 1, 0}) }()
+		stranger.wantClosed()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("a large connect request is waited for until %v", took)
+		}
+		go func() { _, _ = c.socket.Write([]byte{0, 1, 0x86, 0xa1, 0}) }()
+		c.wantClosed()
+	})
+}
+
+// A frame may come in single bytes, and many frames in one piece.
+func TestFramesInPieces(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.dial()
+		var stream []byte
+		add := func(message []byte) {
+			start := len(stream)
+			stream = jute.EndFrame(append(jute.BeginFrame(stream), message...), start)
+		}
+		add((&jute.ConnectRequest{TimeoutMS: 10_000}).Append(nil))
+		for i := range 50 {
+			add(get("/").Append((&jute.RequestHeader{Xid: int32(i), Op: jute.OpExists}).Append(nil)))
+		}
+		half := len(stream) / 2
+		for i := range half {
+			if _, err := c.socket.Write(stream[i : i+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.socket.Write(stream[half:]); err != nil {
+			t.Fatal(err)
+		}
+		c.login2()
+		for i := range 50 {
+			if r := c.recv(); r.Xid != int32(i) || r.Err != 0 {
+				t.Fatalf("reply %d is %+v", i, r)
+			}
+		}
+	})
+}
+
+// The buffer grows with what has come in, not with what was promised, and shrinks again.
+func TestInputMemory(t *testing.T) {
+	var in input
+	promise := binary.BigEndian.AppendUint32(nil, 1<<20)
+	if err := in.fill(bytes.NewReader(promise)); err != nil {
+		t.Fatal(err)
+	}
+	if frame, err := in.next(1 << 20); frame != nil || err != nil || len(in.buf) > inputBytesMin {
+		t.Errorf("a promise of 1 MiB made a buffer of %d bytes (frame %v, error %v)", len(in.buf), frame != nil, err)
+	}
+	stream := io.LimitReader(neverEnding{}, 1<<20)
+	var frame []byte
+	for frame == nil {
+		if err := in.fill(stream); err != nil {
+			t.Fatal(err)
+		}
+		frame, _ = in.next(1 << 20)
+	}
+	if len(frame) != 1<<20 || len(in.buf) > 4<<20 {
+		t.Errorf("frame of %d bytes in a buffer of %d", len(frame), len(in.buf))
+	}
+	for range 2*inputLull + 2 {
+		if err := in.fill(bytes.NewReader([]byte{0, 0, 0, 0})); err != nil {
+			t.Fatal(err)
+		}
+		if frame, err := in.next(10); frame == nil || err != nil {
+			t.Fatalf("empty frame: %v, %v", frame, err)
+		}
+	}
+	if len(in.buf) != inputBytesMin {
+		t.Errorf("an idle connection keeps a buffer of %d bytes", len(in.buf))
+	}
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
+// word sends a four-letter word and returns all that comes back.
+func (d *door) word(word string) string {
+	d.t.Helper()
+	c := d.dialMute()
+	go func() { _, _ = c.socket.Write([]byte(word)) }()
+	answer, err := io.ReadAll(c.socket)
+	if err != nil {
+		d.t.Fatalf("%s: %v", word, err)
+	}
+	return string(answer)
+}
+
+func TestFourLetterWords(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		c.want(0, jute.OpCreate, create("/n", ""))
+		for word, want := range map[string]string{
+			"ruok": "imok", "isro": "rw", "ruok\n": "imok",
+			"stat": "stat is not executed because it is not in the whitelist.\n",
+			"mntr": "mntr is not executed because it is not in the whitelist.\n",
+			"RUOK": "", "what": "",
+		} {
+			if got := d.word(word); got != want {
+				t.Errorf("%q answers %q, want %q", word, got, want)
+			}
+		}
+		want := `Zookeeper version: 3.9.4-okapi, built on 01/02/2026 03:04 UTC
+Latency min/avg/max: 0/0.0/0
+Received: 2
+Sent: 2
+Connections: 2
+Outstanding: 0
+Zxid: 0x100000002
+Mode: standalone
+Node count: 6
+`
+		synctest.Wait()
+		if got := d.word("srvr"); got != want {
+			t.Errorf("srvr answers\n%s\nwant\n%s", got, want)
+		}
+		d.replica.set(func() { d.replica.role = RoleLeader })
+		if got := d.word("srvr"); !strings.Contains(got, "Mode: leader\nNode count: 6\nProposal sizes last/min/max: 3/2/9\n") {
+			t.Errorf("srvr of a leader answers\n%s", got)
+		}
+		d.replica.set(func() { d.replica.role = RoleNone })
+		if got := d.word("srvr"); got != "This ZooKeeper instance is not currently serving requests\n" {
+			t.Errorf("srvr without a leader answers %q", got)
+		}
+		if got := d.word("isro"); got != "null" {
+			t.Errorf("isro without a leader answers %q", got)
+		}
+	})
+}
+
+// The shape that the Go client's parser wants of srvr.
+func TestSrvrIsWhatParsersTake(t *testing.T) {
+	parser := regexp.MustCompile(`(?m:\A^Zookeeper version: ([A-Za-z0-9\.\-]+), built on (\d\d/\d\d/\d\d\d\d \d\d:\d\d [A-Za-z0-9:\+\-]+).*\n` +
+		`^Latency min/avg/max: (\d+)/([0-9.]+)/(\d+).*\n^Received: (\d+).*\n^Sent: (\d+).*\n^Connections: (\d+).*\n^Outstanding: (\d+).*\n` +
+		`^Zxid: (0x[A-Za-z0-9]+).*\n^Mode: (\w+).*\n^Node count: (\d+))`)
+	inside(t, Options{}, func(d *door) {
+		if got := d.word("srvr"); !parser.MatchString(got) {
+			t.Errorf("srvr answers\n%s", got)
+		}
+	})
+}
+
+func TestLatencies(t *testing.T) {
+	var s stats
+	if got := s.latencies(); got != "0/0.0/0" {
+		t.Errorf("before the first: %s", got)
+	}
+	for _, ms := range []float64{2.5, 1, 7} {
+		s.latency(int64(ms * float64(time.Millisecond)))
+	}
+	if got := s.latencies(); got != "1/3.5/7" {
+		t.Errorf("latencies %s, want 1/3.5/7", got)
+	}
+	s.latency(0)
+	s.latency(0)
+	s.latency(0)
+	s.latency(0)
+	if got := s.latencies(); got != "0/1.5/7" {
+		t.Errorf("latencies %s, want 0/1.5/7", got)
+	}
+}
+
+// Run answers what was read before it was told to stop, and nothing more.
+func TestShutdownDrains(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		busy, idle, strange := d.login(), d.login(), d.dial()
+		d.replica.set(func() { d.replica.held = true })
+		busy.send(jute.OpCreate, create("/n", ""))
+		busy.send(jute.OpExists, get("/n"))
+		synctest.Wait()
+		d.stop()
+		idle.wantClosed()
+		strange.wantClosed()
+		busy.wantNothing()
+		d.replica.set(func() { d.replica.held = false })
+		for i := range 2 {
+			if r := busy.recv(); r.Xid != int32(i+1) || r.Err != 0 {
+				t.Errorf("reply %d is %+v", i, r)
+			}
+		}
+		busy.wantClosed()
+	})
+}
+
+// Run does not wait for ever.
+func TestShutdownEnds(t *testing.T) {
+	inside(t, Options{DrainTimeout: 3 * time.Second, MaxRequests: 2}, func(d *door) {
+		stuck, syncing, mute := d.login(), d.login(), d.dialMute()
+		d.replica.set(func() { d.replica.held, d.replica.syncs = true, make(chan struct{}) })
+		go func() { // More than there is room for.
+			for range 5 {
+				frame := jute.EndFrame(create("/n", "").Append((&jute.RequestHeader{Op: 1}).Append(jute.BeginFrame(nil))), 0)
+				if _, err := stuck.socket.Write(frame); err != nil {
+					return
+				}
+			}
+		}()
+		syncing.send(jute.OpSync, &jute.PathRequest{Path: "/"})
+		mute.sendFrame((&jute.ConnectRequest{}).Append(nil))
+		synctest.Wait()
+		start := time.Now()
+		d.stop()
+		if err := <-d.stopped; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		d.stopped <- nil
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("stopped after %v, want 3 s", took)
+		}
+	})
+}
+
+// A listener that fails ends Run with its error.
+func TestFailedListener(t *testing.T) {
+	bad := errors.New("bad")
+	s := New(Options{
+		Listeners: []net.Listener{failing{newPipes(), bad}, newPipes()}, Replica: newReplica(), Clock: clock.Real{},
+		Random: bytes.NewReader(nil), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err := s.Run(context.Background()); !errors.Is(err, bad) {
+		t.Errorf("Run returns %v", err)
+	}
+}
+
+type failing struct {
+	net.Listener
+	err error
+}
+
+func (f failing) Accept() (net.Conn, error) { return nil, f.err }
+
+func TestConnectionLimit(t *testing.T) {
+	inside(t, Options{MaxConnections: 2}, func(d *door) {
+		a, _ := d.login(), d.login()
+		d.dial().wantClosed()
+		_ = a.socket.Close()
+		synctest.Wait()
+		d.login()
+	})
+}

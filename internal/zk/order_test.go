@@ -1,0 +1,328 @@
+package zk
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/zk/jute"
+)
+
+// Replies come in the order of the requests, whatever each has to wait for.
+func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		c.want(0, jute.OpCreate, create("/n", "0"))
+		type expectation struct {
+			xid  int32
+			data string
+		}
+		var want []expectation
+		for i := 1; i <= 200; i++ {
+			value := fmt.Sprint(i)
+			want = append(want, expectation{c.send(jute.OpSetData, set("/n", value)), ""})
+			if i%3 == 0 {
+				want = append(want, expectation{c.send(jute.OpSync, &jute.PathRequest{Path: "/n"}), ""})
+			}
+			want = append(want, expectation{c.send(jute.OpGetData, get("/n")), value})
+			if i%7 == 0 {
+				c.sendAs(jute.XidPing, jute.OpPing, nil)
+				want = append(want, expectation{jute.XidPing, ""})
+			}
+		}
+		for _, w := range want {
+			r := c.recv()
+			if r.Xid != w.xid || r.Err != 0 {
+				t.Fatalf("got xid %d with error %d, want xid %d", r.Xid, r.Err, w.xid)
+			}
+			if w.data != "" && r.data(t) != w.data {
+				t.Fatalf("read %d sees %q, want the write just before it, %q", r.Xid, r.data(t), w.data)
+			}
+		}
+	})
+}
+
+// Writes are submitted as they come, under consecutive sequence numbers, without waiting for the
+// ones before.
+func TestWritesAreSubmittedAtOnce(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		for i := range 10 {
+			c.send(jute.OpCreate, create(fmt.Sprintf("/%d", i), ""))
+		}
+		c.wantNothing()
+		pending := d.replica.pending()
+		if len(pending) != 10 {
+			t.Fatalf("%d commands are under way, want 10", len(pending))
+		}
+		for i, s := range pending {
+			if s.caller.Session != c.session || s.caller.Generation != 1 || s.caller.Sequence != uint64(i+1) {
+				t.Errorf("command %d has session %#x, generation %d, sequence %d", i, s.caller.Session, s.caller.Generation, s.caller.Sequence)
+			}
+		}
+		d.replica.set(func() { d.replica.held = false })
+		for i := range 10 {
+			if r := c.recv(); r.Xid != int32(i+1) || r.Err != 0 {
+				t.Errorf("reply %d has xid %d and error %d", i, r.Xid, r.Err)
+			}
+		}
+	})
+}
+
+// A read does not see a write that its client sent after it, even if that write is applied together
+// with those that the read waits for.
+func TestReadDoesNotSeeLaterWrites(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		c.send(jute.OpCreate, create("/n", "first"))
+		c.send(jute.OpGetData, get("/n"))
+		c.send(jute.OpSetData, set("/n", "second"))
+		c.send(jute.OpExists, get("/later"))
+		c.send(jute.OpCreate, create("/later", ""))
+		c.wantNothing()
+		d.replica.set(func() { d.replica.held = false })
+		c.recv()
+		if got := c.recv().data(t); got != "first" {
+			t.Errorf("read between two writes sees %q", got)
+		}
+		if r := c.recv(); r.Err != 0 {
+			t.Errorf("set answers %d", r.Err)
+		}
+		if r := c.recv(); r.Err != jute.CodeNoNode {
+			t.Errorf("exists before create answers %d", r.Err)
+		}
+		if r := c.recv(); r.Err != 0 {
+			t.Errorf("create answers %d", r.Err)
+		}
+	})
+}
+
+// A read waits for the syncs before it; syncs of several clients share a round.
+func TestReadWaitsForSync(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		a, b := d.login(), d.login()
+		release := make(chan struct{})
+		d.replica.set(func() { d.replica.syncs = release })
+		a.send(jute.OpSync, &jute.PathRequest{Path: "/any thing"})
+		a.send(jute.OpExists, get("/n"))
+		a.wantNothing()
+		for range 5 {
+			b.send(jute.OpSync, &jute.PathRequest{Path: ""})
+		}
+		b.wantNothing()
+		d.replica.do(command.Caller{}, &command.Create{Path: "/n", TTL: command.NoTTL, ACL: []command.ACL{{Perms: 31, Scheme: "world", ID: "anyone"}}})
+		release <- struct{}{}
+		r := a.recv()
+		var echo jute.PathRequest
+		if r.decode(t, &echo); echo.Path != "/any thing" {
+			t.Errorf("sync echoes %q", echo.Path)
+		}
+		if r := a.recv(); r.Err != 0 {
+			t.Errorf("the read behind the sync answers %d", r.Err)
+		}
+		b.wantNothing()
+		release <- struct{}{}
+		for range 5 {
+			if r := b.recv(); r.Err != 0 {
+				t.Errorf("sync answers %d", r.Err)
+			}
+		}
+		if d.replica.rounds != 2 {
+			t.Errorf("%d rounds, want 2", d.replica.rounds)
+		}
+	})
+}
+
+func TestFailedSyncEndsTheConnection(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.syncs = make(chan struct{}) })
+		c.send(jute.OpSync, &jute.PathRequest{Path: "/"})
+		c.wantClosed() // After the time that a round may take.
+	})
+}
+
+// Every reply carries the position of what it shows; that of a ping too.
+func TestReplyZxids(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		made := c.want(0, jute.OpCreate, create("/n", ""))
+		if r := c.want(jute.CodeNodeExists, jute.OpCreate, create("/n", "")); r.Zxid != made.Zxid+1 {
+			t.Errorf("a refused create has zxid %#x after %#x", r.Zxid, made.Zxid)
+		}
+		other := d.replica.do(command.Caller{}, &command.SetData{Path: "/n", Version: -1})
+		c.sendAs(jute.XidPing, jute.OpPing, nil)
+		if r := c.recv(); r.Zxid != other.Zxid || r.Xid != jute.XidPing || r.Err != 0 || len(r.body) != 0 {
+			t.Errorf("ping answers %+v, want zxid %#x", r, other.Zxid)
+		}
+	})
+}
+
+// What cannot be submitted ends the connection behind the replies to what came before, and nothing
+// behind it is done.
+func TestRefusedSubmissionEndsTheConnection(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		c.send(jute.OpCreate, create("/a", ""))
+		synctest.Wait()
+		d.replica.set(func() { d.replica.refuse = errors.New("no leader") })
+		c.send(jute.OpCreate, create("/b", ""))
+		c.wantNothing()
+		d.replica.set(func() { d.replica.held, d.replica.refuse = false, nil })
+		if r := c.recv(); r.Xid != 1 || r.Err != 0 {
+			t.Errorf("the write before answers %d", r.Err)
+		}
+		c.wantClosed()
+		if n := len(d.replica.submitted); n != 2 {
+			t.Errorf("%d commands were submitted, want the session's and one", n)
+		}
+	})
+}
+
+// An outcome that nobody knows is not answered, nor is anything behind it.
+func TestUnknownOutcomeEndsTheConnection(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held, d.replica.lose = true, command.KindSetData })
+		c.send(jute.OpCreate, create("/n", ""))
+		c.send(jute.OpSetData, set("/n", "x"))
+		c.send(jute.OpCreate, create("/m", ""))
+		c.wantNothing()
+		d.replica.set(func() { d.replica.held = false })
+		// The first reply may or may not make it: its fate is known, the rest is not.
+		for frame := range c.frames {
+			if xid := frame[3]; xid != 1 {
+				t.Errorf("reply to xid %d", xid)
+			}
+		}
+	})
+}
+
+// A client that does not read is not read from, and loses nothing once it reads again.
+func TestBackPressure(t *testing.T) {
+	inside(t, Options{MaxRequests: 4}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for i := range 100 {
+				c.sendAs(int32(i), jute.OpCreate, create(fmt.Sprintf("/%d", i), ""))
+			}
+		}()
+		c.wantNothing()
+		if n := len(d.replica.pending()); n != 4 {
+			t.Errorf("%d commands under way, want the bound, 4", n)
+		}
+		if got := d.server.srv.stats.outstanding.Load(); got != 4 {
+			t.Errorf("%d outstanding requests, want 4", got)
+		}
+		d.replica.set(func() { d.replica.held = false })
+		for i := range 100 {
+			if r := c.recv(); r.Xid != int32(i) || r.Err != 0 {
+				t.Fatalf("reply %d has xid %d and error %d", i, r.Xid, r.Err)
+			}
+		}
+		<-sent
+		if got := d.server.srv.stats.outstanding.Load(); got != 0 {
+			t.Errorf("%d outstanding requests at the end", got)
+		}
+	})
+}
+
+// Replies that nobody takes stop reads too: only a bounded number is made.
+func TestUnreadRepliesStopReads(t *testing.T) {
+	inside(t, Options{MaxReplyBytes: 4096}, func(d *door) {
+		w := d.login()
+		w.want(0, jute.OpCreate, create("/big", string(make([]byte, 4000))))
+		c := d.dialMute()
+		c.sendFrame((&jute.ConnectRequest{TimeoutMS: 10_000}).Append(nil))
+		if _, err := readFrame(c.socket); err != nil {
+			t.Fatal(err)
+		}
+		before := d.server.srv.stats.sent.Load()
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for range 50 {
+				c.send(jute.OpGetData, get("/big"))
+			}
+		}()
+		synctest.Wait()
+		if made := d.server.srv.stats.sent.Load() - before; made > 6 {
+			t.Errorf("%d replies of 4000 bytes were made for a client that takes none", made)
+		}
+		for i := range 50 {
+			frame, err := readFrame(c.socket)
+			if err != nil || frame[3] != byte(i+1) {
+				t.Fatalf("reply %d: %x, %v", i, frame[:min(len(frame), 16)], err)
+			}
+		}
+		<-sent
+	})
+}
+
+// The bound for the whole server holds one client back while another one's requests are under way.
+func TestServerBudget(t *testing.T) {
+	inside(t, Options{MaxServerBytes: 100}, func(d *door) {
+		a, b := d.login(), d.login()
+		d.replica.set(func() { d.replica.held = true })
+		a.send(jute.OpCreate, create("/a", string(make([]byte, 200))))
+		a.wantNothing()
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			b.send(jute.OpCreate, create("/b", ""))
+		}()
+		b.wantNothing()
+		if n := len(d.replica.pending()); n != 1 {
+			t.Errorf("%d commands under way, want 1", n)
+		}
+		d.replica.set(func() { d.replica.held = false })
+		a.recv()
+		b.recv()
+		<-sent
+		if used := d.server.srv.budget.used.Load(); used != 0 {
+			t.Errorf("%d bytes of the budget are used at the end", used)
+		}
+	})
+}
+
+func TestQueueKeepsOrderOverGrowth(t *testing.T) {
+	var q queue
+	var next, want int32
+	for round := range 50 {
+		for range round % 13 {
+			it, n := q.push()
+			it.xid = next
+			if !q.has(n) || q.at(n).xid != next {
+				t.Fatalf("item %d is not where it was put", n)
+			}
+			next++
+		}
+		for range min(q.len(), round%11) {
+			if got := q.at(q.head + 1).xid; got != want {
+				t.Fatalf("item %d comes out, want %d", got, want)
+			}
+			q.pop()
+			want++
+		}
+	}
+	var rest []int32
+	for q.len() > 0 {
+		rest = append(rest, q.at(q.head+1).xid)
+		q.pop()
+	}
+	if !slices.IsSorted(rest) || len(rest) != int(next-want) {
+		t.Errorf("the rest is %v, want %d to %d", rest, want, next)
+	}
+	if q.has(q.tail) || q.has(0) {
+		t.Error("an empty queue has an item")
+	}
+}

@@ -1,0 +1,72 @@
+package zk
+
+import (
+	"context"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// Replica is what this package needs of the member it runs on. Its methods are safe for
+// concurrent use.
+type Replica interface {
+	// Submit proposes a command and returns at once. done is called exactly once, in the order in
+	// which results were applied here, when a view of this member shows what the command did; it
+	// does not block. With a nil error the command is decided and the result's Code tells how;
+	// otherwise it was not done, or nobody knows, and the connection must be closed. An error of
+	// Submit itself says that nothing was and will be done; done is not called then.
+	Submit(c command.Caller, cmd command.Command, done func(state.Result, error)) error
+	// ReadIndex returns when this member shows everything that was decided anywhere before the call.
+	ReadIndex(ctx context.Context) error
+	// Read calls fn with the present view of this member. fn is short: it runs between two steps of
+	// the applier. The view is not used after fn has returned; what it gave out may be.
+	Read(fn func(v state.View))
+	// Touch notes that the client of a session was heard of. It reports false if this member may
+	// not vouch for sessions now, because the leader may have given them up without telling it;
+	// the connection must be closed then.
+	Touch(session int64) bool
+	// Status describes the member.
+	Status() Status
+}
+
+// Role is the part that a member plays in its cluster.
+type Role uint8
+
+// The roles.
+const (
+	// RoleNone is a member that does not serve: it knows of no leader.
+	RoleNone Role = iota
+	// RoleStandalone is the only member of its cluster.
+	RoleStandalone
+	// RoleLeader is the leader of several members.
+	RoleLeader
+	// RoleFollower is a voter that follows.
+	RoleFollower
+	// RoleObserver is a member without a vote.
+	RoleObserver
+)
+
+// String names the role as ZooKeeper's srvr does.
+func (r Role) String() string {
+	switch r {
+	case RoleStandalone:
+		return "standalone"
+	case RoleLeader:
+		return "leader"
+	case RoleFollower:
+		return "follower"
+	case RoleObserver:
+		return "observer"
+	}
+	return "none"
+}
+
+// Status describes a member for those who ask from outside.
+type Status struct {
+	Member uint64
+	// Leader is 0 if none is known.
+	Leader uint64
+	Role   Role
+	// Proposal sizes, in bytes, of a leader; -1 if there was none yet.
+	ProposalBytesLast, ProposalBytesMin, ProposalBytesMax int64
+}

@@ -1,0 +1,131 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// clientTimeout bounds one run of a client.
+const clientTimeout = 30 * time.Second
+
+// RequireClients skips the test if a client is missing, or fails it if the environment says that
+// they must be there.
+func RequireClients(t testing.TB, tools Tools) {
+	t.Helper()
+	missing := ""
+	if tools.Etcdctl == "" {
+		missing += "no etcdctl: " + tools.MissingEtcdctl + "\n"
+	}
+	if tools.ZKCli == "" {
+		missing += "no zkCli.sh: " + tools.MissingZKCli + "\n"
+	}
+	if missing == "" {
+		return
+	}
+	if os.Getenv(EnvRequireClients) == "1" {
+		t.Fatal(missing)
+	}
+	t.Skip("skipped: " + missing)
+}
+
+// Answer is what a client printed.
+type Answer struct {
+	// Out is its answer, without what it prints about itself; blanks at the ends are cut.
+	Out string
+	// Messages is what it printed for people: errors and confirmations.
+	Messages string
+	// Status is its exit status; 0 for success.
+	Status int
+}
+
+// Failed reports whether the client says that it did not do what it was told.
+func (a Answer) Failed() bool { return a.Status != 0 }
+
+// String shows the answer for a failure.
+func (a Answer) String() string {
+	return fmt.Sprintf("status %d, out %q, messages %q", a.Status, a.Out, a.Messages)
+}
+
+// RunEtcdctl runs etcdctl against one member. input is its standard input, which only txn reads.
+func (tools Tools) RunEtcdctl(t testing.TB, m *Member, input string, args ...string) Answer {
+	t.Helper()
+	answer := run(t, input, tools.Etcdctl, append([]string{"--endpoints=http://" + m.Client, "--command-timeout=15s"}, args...)...)
+	answer.Out = strings.TrimSpace(answer.Out)
+	return answer
+}
+
+// RunZKCli runs one command of zkCli.sh in a session of its own against one member.
+func (tools Tools) RunZKCli(t testing.TB, m *Member, args ...string) Answer {
+	t.Helper()
+	answer := run(t, "", tools.ZKCli, append([]string{"-server", m.ZooKeeper}, args...)...)
+	answer.Out = afterEvents(answer.Out)
+	answer.Messages = withoutLines(answer.Messages, "SLF4J:", "log4j:")
+	return answer
+}
+
+// run runs a client to its end.
+func run(t testing.TB, input, name string, args ...string) Answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out, messages bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &messages
+	// What the client has started itself (java) may hold the pipes open.
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("%s %s: no answer within %v\n%s%s", name, strings.Join(args, " "), clientTimeout, &out, &messages)
+	}
+	if cmd.ProcessState == nil {
+		t.Fatalf("run %s: %v", name, err)
+	}
+	return Answer{Out: out.String(), Messages: strings.TrimSpace(messages.String()), Status: cmd.ProcessState.ExitCode()}
+}
+
+// afterEvents leaves out what zkCli.sh prints about its connection: everything up to the event
+// that it is connected, and later events.
+func afterEvents(out string) string {
+	if _, after, ok := strings.Cut(out, "WatchedEvent state:SyncConnected"); ok {
+		_, out, _ = strings.Cut(after, "\n")
+	}
+	return strings.TrimSpace(withoutLines(out, "WATCHER::", "WatchedEvent ", "Connecting to "))
+}
+
+// withoutLines drops the lines that begin with one of the prefixes.
+func withoutLines(text string, prefixes ...string) string {
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		keep := true
+		for _, prefix := range prefixes {
+			keep = keep && !strings.HasPrefix(line, prefix)
+		}
+		if keep {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// Eventually repeats attempt until it says that it succeeded (""), and fails the test with what
+// it last said after a time that no healthy cluster needs.
+func Eventually(t testing.TB, what string, attempt func() string) {
+	t.Helper()
+	deadline := time.Now().Add(startTimeout)
+	for {
+		problem := attempt()
+		if problem == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still not after %v: %s", what, startTimeout, problem)
+		}
+		time.Sleep(pollInterval)
+	}
+}

@@ -1,0 +1,131 @@
+package harness
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Cluster is a set of members on this machine, each a process with its own folder and ports.
+type Cluster struct {
+	Members []*Member
+}
+
+// startTimeout bounds how long a cluster may take to serve after it was started.
+const startTimeout = 60 * time.Second
+
+// NewCluster makes n members on free ports of the loopback interface and starts none. They are
+// killed when the test ends; if it has failed, the ends of their logs are printed. flags are given
+// to every member, after those that make the cluster.
+func NewCluster(t testing.TB, tools Tools, n int, flags ...string) *Cluster {
+	t.Helper()
+	ports := freePorts(t, 3*n)
+	dir := t.TempDir()
+	c := &Cluster{}
+	var initial []string
+	for i := range n {
+		m := &Member{
+			t: t, binary: tools.Okapi, Name: fmt.Sprintf("n%d", i+1),
+			Client: ports[3*i], ZooKeeper: ports[3*i+1], Peer: ports[3*i+2],
+		}
+		m.DataDir = filepath.Join(dir, m.Name)
+		m.log = filepath.Join(dir, m.Name+".log")
+		c.Members = append(c.Members, m)
+		initial = append(initial, m.Name+"=http://"+m.Peer)
+	}
+	for _, m := range c.Members {
+		m.args = append([]string{
+			"serve", "--name", m.Name, "--data-dir", m.DataDir,
+			"--listen-client-urls", "http://" + m.Client, "--advertise-client-urls", "http://" + m.Client,
+			"--listen-zookeeper", m.ZooKeeper,
+			"--listen-peer-urls", "http://" + m.Peer, "--initial-advertise-peer-urls", "http://" + m.Peer,
+			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new",
+			"--initial-cluster-token", filepath.Base(dir), "--tree-prefix", "/zk", "--log-level", "debug",
+		}, flags...)
+	}
+	t.Cleanup(c.close)
+	return c
+}
+
+// freePorts returns addresses that nobody listens on. All are held until all are found, so that
+// they differ; somebody else may still take one before it is used.
+func freePorts(t testing.TB, n int) []string {
+	t.Helper()
+	var out []string
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("find a free port: %v", err)
+		}
+		defer listener.Close()
+		out = append(out, listener.Addr().String())
+	}
+	return out
+}
+
+// Start starts every member that does not run, and waits until all serve.
+func (c *Cluster) Start() {
+	for _, m := range c.Members {
+		if !m.Running() {
+			m.Start()
+		}
+	}
+	for _, m := range c.Members {
+		m.WaitReady()
+	}
+}
+
+// Kill kills every member at once, as a power cut would.
+func (c *Cluster) Kill() {
+	for _, m := range c.Members {
+		m.signalKill()
+	}
+	for _, m := range c.Members {
+		m.Kill()
+	}
+}
+
+// Terminate asks every member to stop, and fails the test unless each exits with status 0.
+func (c *Cluster) Terminate() {
+	for _, m := range c.Members {
+		m.Terminate()
+	}
+}
+
+// Leader returns the running member that leads, once there is one. A single member leads itself.
+func (c *Cluster) Leader() *Member {
+	deadline := time.Now().Add(startTimeout)
+	for time.Now().Before(deadline) {
+		for _, m := range c.Members {
+			if mode := m.mode(); mode == "leader" || mode == "standalone" {
+				return m
+			}
+		}
+		time.Sleep(pollInterval)
+	}
+	c.Members[0].t.Fatalf("no member says that it leads within %v", startTimeout)
+	return nil
+}
+
+// Others returns the members other than m.
+func (c *Cluster) Others(m *Member) []*Member {
+	var out []*Member
+	for _, other := range c.Members {
+		if other != m {
+			out = append(out, other)
+		}
+	}
+	return out
+}
+
+func (c *Cluster) close() {
+	for _, m := range c.Members {
+		m.Kill()
+		if m.t.Failed() {
+			m.t.Logf("end of the log of %s:\n%s", m.Name, m.LogTail())
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package harness
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Member is one okapi process, and its folder and ports beyond its death. Its methods fail the
+// test when something goes wrong; they are called from the goroutine of the test.
+type Member struct {
+	// Name is the member's name in the cluster.
+	Name string
+	// DataDir holds what survives a kill.
+	DataDir string
+	// Client, ZooKeeper and Peer are the addresses (host:port) that it listens on.
+	Client, ZooKeeper, Peer string
+
+	t      testing.TB
+	binary string
+	args   []string
+	log    string
+
+	// cmd is the running process; nil if there is none.
+	cmd *exec.Cmd
+	// exited is closed when cmd has ended; exit may be read after that.
+	exited chan struct{}
+	exit   error
+}
+
+const (
+	pollInterval = 25 * time.Millisecond
+	// stopTimeout bounds how long a member may take to drain.
+	stopTimeout = 30 * time.Second
+	// dialTimeout bounds one question to a member.
+	dialTimeout = 2 * time.Second
+	// tailBytes is how much of a log is printed after a failure.
+	tailBytes = 8 << 10
+)
+
+// Start starts the process. It does not wait until the member serves.
+func (m *Member) Start() {
+	m.t.Helper()
+	if err := m.run(); err != nil {
+		m.t.Fatalf("start %s: %v", m.Name, err)
+	}
+}
+
+// run starts the process and a goroutine that ends with it.
+func (m *Member) run() error {
+	log, err := os.OpenFile(m.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(m.binary, m.args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	m.cmd, m.exited = cmd, exited
+	go func() {
+		m.exit = cmd.Wait()
+		close(exited)
+	}()
+	return nil
+}
+
+// Running reports whether the process was started and has not been seen to end.
+func (m *Member) Running() bool { return m.cmd != nil }
+
+// WaitReady waits until both doors serve reads and writes.
+func (m *Member) WaitReady() {
+	m.t.Helper()
+	deadline := time.Now().Add(startTimeout)
+	why := ""
+	for time.Now().Before(deadline) {
+		select {
+		case <-m.exited:
+			m.t.Fatalf("%s ended instead of serving: %v\n%s", m.Name, m.exit, m.LogTail())
+		default:
+		}
+		if why = m.notReady(); why == "" {
+			return
+		}
+		time.Sleep(pollInterval)
+	}
+	m.t.Fatalf("%s does not serve within %v: %s", m.Name, startTimeout, why)
+}
+
+// notReady says why the member does not serve yet, or "".
+func (m *Member) notReady() string {
+	client := http.Client{Timeout: dialTimeout}
+	response, err := client.Get("http://" + m.Client + "/health")
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"health":"true"`) {
+		return fmt.Sprintf("/health says %d %s (%v)", response.StatusCode, body, err)
+	}
+	answer, err := m.FourLetters("isro")
+	if err != nil || strings.TrimSpace(answer) != "rw" {
+		return fmt.Sprintf("isro says %q (%v)", answer, err)
+	}
+	return ""
+}
+
+// FourLetters sends a four-letter word to the ZooKeeper port and returns the answer.
+func (m *Member) FourLetters(word string) (string, error) {
+	conn, err := net.DialTimeout("tcp", m.ZooKeeper, dialTimeout)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, word); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
+// mode returns what srvr says after "Mode:", or "".
+func (m *Member) mode() string {
+	if !m.Running() {
+		return ""
+	}
+	answer, err := m.FourLetters("srvr")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(answer) {
+		if mode, ok := strings.CutPrefix(line, "Mode: "); ok {
+			return strings.TrimSpace(mode)
+		}
+	}
+	return ""
+}
+
+// Kill kills the process (SIGKILL) if it runs, and waits for its end.
+func (m *Member) Kill() {
+	if !m.Running() {
+		return
+	}
+	m.signalKill()
+	<-m.exited
+	m.cmd = nil
+}
+
+func (m *Member) signalKill() {
+	if m.Running() {
+		// The only error is that it has ended already.
+		_ = m.cmd.Process.Kill()
+	}
+}
+
+// Terminate sends SIGTERM and fails the test unless the process ends in time with status 0.
+func (m *Member) Terminate() {
+	m.t.Helper()
+	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		m.t.Fatalf("terminate %s: %v", m.Name, err)
+	}
+	timeout := time.NewTimer(stopTimeout)
+	defer timeout.Stop()
+	select {
+	case <-m.exited:
+	case <-timeout.C:
+		m.t.Fatalf("%s has not stopped %v after SIGTERM", m.Name, stopTimeout)
+	}
+	m.cmd = nil
+	if m.exit != nil {
+		m.t.Fatalf("%s ended after SIGTERM with %v, want status 0", m.Name, m.exit)
+	}
+}
+
+// LogTail returns the end of what the member has printed in all its lives.
+func (m *Member) LogTail() string {
+	text, err := os.ReadFile(m.log)
+	if err != nil {
+		return err.Error()
+	}
+	if len(text) > tailBytes {
+		text = text[len(text)-tailBytes:]
+	}
+	return string(text)
+}
