@@ -116,7 +116,7 @@ func (d *Disk) load(log *wal.Log, found *wal.Recovered) error {
 		Hard: &raftpb.HardState{
 			Term: new(max(d.Hard.Term, newest.Term)), Vote: new(d.Hard.Vote), Commit: new(max(d.Hard.Commit, newest.Index)),
 		},
-		Bootstrapped: bootstrapped,
+		Bootstrapped: bootstrapped, Cut: found.Cut != nil,
 	}
 	if d.Hard.Term < newest.Term {
 		d.Boot.Hard.Vote = new(uint64(0)) // the vote was of an older term

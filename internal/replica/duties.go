@@ -18,6 +18,36 @@ import (
 // had the reports: a leader that was paused may still believe in its office while another lets the
 // sessions expire.
 
+// keeper is the Member's care for sessions and leases.
+type keeper struct {
+	m      *Member
+	lessor *lessor.Lessor
+
+	touched   map[int64]uint64 // heard of here: the first report that said so, 0 if none yet
+	report    uint64           // number of the last report
+	reportAt  map[uint64]int64 // MonotonicMS at which a report was sent
+	vouchedAt int64            // MonotonicMS at which the last confirmed report was sent, or the leader's last proof began
+
+	reports   map[uint64]uint64 // at the leader, by member: the newest report not yet answered
+	vouching  vouching
+	proving   map[uint64][]lessor.Due
+	lastProof uint64
+}
+
+func newKeeper(m *Member) *keeper {
+	return &keeper{
+		m: m, lessor: lessor.New(m.opts.TickMS),
+		touched: make(map[int64]uint64), reportAt: make(map[uint64]int64), vouchedAt: -1 << 62,
+		reports: make(map[uint64]uint64), proving: make(map[uint64][]lessor.Due), lastProof: proofBit,
+	}
+}
+
+// tick lets one tick pass.
+func (k *keeper) tick() {
+	k.reportTouches()
+	k.prove(k.lessor.Tick())
+}
+
 // vouching is the round with which a leader proves its office before it answers reports.
 type vouching struct {
 	id      uint64 // of the read; 0: none is under way
@@ -32,127 +62,127 @@ const proofBit uint64 = 1 << 63
 const reportsKept = 64
 
 // touch notes sessions and leases whose clients were heard of here.
-func (m *Member) touch(ids []int64) {
+func (k *keeper) touch(ids []int64) {
 	for _, id := range ids {
-		m.touched[id] = 0
+		k.touched[id] = 0
 	}
 }
 
 // reportTouches tells the leader whom we heard of. An id stays in every report until one of them is
 // confirmed, so none is lost with a frame or a leader. An empty report goes too: the answer is what
 // lets us vouch.
-func (m *Member) reportTouches() {
-	if m.leads() {
-		m.lessor.Touch(slices.Sorted(maps.Keys(m.touched)))
-		clear(m.touched)
-		m.beginVouching()
+func (k *keeper) reportTouches() {
+	if k.m.leads() {
+		k.lessor.Touch(slices.Sorted(maps.Keys(k.touched)))
+		clear(k.touched)
+		k.beginVouching()
 		return
 	}
-	if !m.followsLeader() {
+	if !k.m.followsLeader() {
 		return
 	}
-	m.report++
-	m.reportAt[m.report] = m.now.MonotonicMS
-	delete(m.reportAt, m.report-reportsKept)
-	for id, first := range m.touched {
+	k.report++
+	k.reportAt[k.report] = k.m.now.MonotonicMS
+	delete(k.reportAt, k.report-reportsKept)
+	for id, first := range k.touched {
 		if first == 0 {
-			m.touched[id] = m.report
+			k.touched[id] = k.report
 		}
 	}
-	t := &touch{term: m.term(), report: m.report, ids: slices.Sorted(maps.Keys(m.touched))}
-	m.send(m.soft.Lead, t.encode())
+	t := &touch{term: k.m.term(), report: k.report, ids: slices.Sorted(maps.Keys(k.touched))}
+	k.m.send(k.m.soft.Lead, t.encode())
 }
 
 // receiveTouch takes a member's report.
-func (m *Member) receiveTouch(from uint64, t *touch) {
-	if !m.leads() || t.term != m.term() {
+func (k *keeper) receiveTouch(from uint64, t *touch) {
+	if !k.m.leads() || t.term != k.m.term() {
 		return
 	}
-	m.lessor.Touch(t.ids)
-	m.reports[from] = max(m.reports[from], t.report)
+	k.lessor.Touch(t.ids)
+	k.reports[from] = max(k.reports[from], t.report)
 }
 
 // beginVouching begins the proof behind the answers to all reports so far, if none is under way.
-func (m *Member) beginVouching() {
-	if m.vouching.id != 0 {
+func (k *keeper) beginVouching() {
+	if k.vouching.id != 0 {
 		return
 	}
-	m.lastProof++
-	m.vouching = vouching{id: m.lastProof, at: m.now.MonotonicMS, reports: m.reports}
-	m.reports = make(map[uint64]uint64)
-	m.reads.add(m.lastProof)
+	k.lastProof++
+	k.vouching = vouching{id: k.lastProof, at: k.m.now.MonotonicMS, reports: k.reports}
+	k.reports = make(map[uint64]uint64)
+	k.m.reads.add(k.lastProof)
 }
 
 // vouched answers the reports that came before the proof began.
-func (m *Member) vouched() {
-	v := m.vouching
-	m.vouching = vouching{}
-	if !m.leads() {
+func (k *keeper) vouched() {
+	v := k.vouching
+	k.vouching = vouching{}
+	if !k.m.leads() {
 		return
 	}
-	m.vouchedAt = max(m.vouchedAt, v.at)
+	k.vouchedAt = max(k.vouchedAt, v.at)
 	for _, member := range slices.Sorted(maps.Keys(v.reports)) {
-		m.send(member, (&touchAck{term: m.term(), report: v.reports[member]}).encode())
+		k.m.send(member, (&touchAck{term: k.m.term(), report: v.reports[member]}).encode())
 	}
 }
 
 // resign drops what a leader had under way for sessions and leases.
-func (m *Member) resign() {
-	m.lessor.Demote()
-	clear(m.proving)
-	clear(m.reports)
-	m.vouching = vouching{}
+func (k *keeper) resign() {
+	k.lessor.Demote()
+	clear(k.proving)
+	clear(k.reports)
+	k.vouching = vouching{}
 }
 
 // receiveTouchAck takes the leader's word that a report counts.
-func (m *Member) receiveTouchAck(a *touchAck) {
-	at, ok := m.reportAt[a.report]
-	if !ok || a.term != m.term() {
+func (k *keeper) receiveTouchAck(a *touchAck) {
+	at, ok := k.reportAt[a.report]
+	if !ok || a.term != k.m.term() {
 		return
 	}
-	m.vouchedAt = max(m.vouchedAt, at)
-	for id, first := range m.touched {
+	k.vouchedAt = max(k.vouchedAt, at)
+	for id, first := range k.touched {
 		if first != 0 && first <= a.report {
-			delete(m.touched, id)
+			delete(k.touched, id)
 		}
 	}
 }
 
-// keepLeases follows what the state machine made of sessions and leases.
-func (m *Member) keepLeases(changes []state.LeaseChange) {
+// follow follows what the state machine made of sessions and leases.
+func (k *keeper) follow(changes []state.LeaseChange) {
 	for _, c := range changes {
 		if c.Gone {
-			m.lessor.Forget(c.ID)
+			k.lessor.Forget(c.ID)
 		} else {
-			m.lessor.Set(c.ID, c.TTLMS, c.Generation)
+			k.lessor.Set(c.ID, c.TTLMS, c.Generation)
 		}
 	}
 }
 
 // prove begins the proof that this member still leads, for sessions and leases whose time is up.
-func (m *Member) prove(due []lessor.Due) {
+func (k *keeper) prove(due []lessor.Due) {
 	if len(due) == 0 {
 		return
 	}
-	m.lastProof++
-	m.proving[m.lastProof] = due
-	m.reads.add(m.lastProof)
+	k.lastProof++
+	k.proving[k.lastProof] = due
+	k.m.reads.add(k.lastProof)
 }
 
 // proven goes on with what needed the proof: the answers to reports, or the expiries of those whose time
 // was up before it began.
-func (m *Member) proven(id uint64) {
-	if id == m.vouching.id {
-		m.vouched()
+func (k *keeper) proven(id uint64) {
+	if id == k.vouching.id {
+		k.vouched()
 		return
 	}
-	due := m.proving[id]
-	delete(m.proving, id)
-	if !m.leads() {
+	due := k.proving[id]
+	delete(k.proving, id)
+	if !k.m.leads() {
 		return
 	}
-	term := m.term()
+	term := k.m.term()
 	for _, d := range due {
-		m.enqueueInternal(&command.Expire{ID: d.ID, Generation: d.Generation, Term: term})
+		k.m.orders.internal(&command.Expire{ID: d.ID, Generation: d.Generation, Term: term})
 	}
 }

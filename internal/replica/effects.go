@@ -135,6 +135,8 @@ type Append struct {
 	Sync bool
 	// Snapshot, if not nil, replaces log and state before the entries are appended.
 	Snapshot *raftpb.Snapshot
+	// ClearCut says that the cut at the end of the log is settled.
+	ClearCut bool
 	// responses go out, or back into raft, when the step is durable.
 	responses []*raftpb.Message
 }

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/okapi-kv/okapi/internal/invariant"
 )
 
 // frameKind is the first byte of a frame between members.
@@ -18,6 +20,8 @@ const (
 	frameForwardAck frameKind = 3 // what became of them
 	frameTouch      frameKind = 4 // sessions heard of
 	frameTouchAck   frameKind = 5
+	frameCutQuery   frameKind = 6 // how far does your log reach?
+	frameCutAnswer  frameKind = 7
 )
 
 // errFrame is returned for a frame that does not parse. Links check sums, so it means a peer of
@@ -58,10 +62,7 @@ type touchAck struct {
 func appendRaft(b []byte, m *raftpb.Message) []byte {
 	b = append(b, byte(frameRaft))
 	b, err := proto.MarshalOptions{}.MarshalAppend(b, m)
-	if err != nil {
-		// proto2 messages of raft have no required fields and no strings: encoding cannot fail.
-		panic(fmt.Sprintf("encode raft message: %v", err))
-	}
+	invariant.Assert(err == nil, "a raft message, which has no required fields and no strings, encodes", err)
 	return b
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
-	"github.com/okapi-kv/okapi/internal/lessor"
 )
 
 // Time is what a Member knows of clocks: it is told with every input.
@@ -48,43 +47,32 @@ type Boot struct {
 	Entries                     []*raftpb.Entry
 	// Bootstrapped says that the snapshot holds the settings already.
 	Bootstrapped bool
+	// Cut says that the end of the log was torn and cut off, and that it is not known what it was.
+	Cut bool
 	// Leases are the sessions and leases in the snapshot.
 	Leases []state.LeaseChange
 }
 
 // Member is the pure part of a replica; see the package comment. It is not safe for concurrent use.
 type Member struct {
-	id        uint64
-	opts      MemberOptions
-	raft      *raft.RawNode
-	store     *storage
-	waiters   *Waiters
-	lessor    *lessor.Lessor
-	reads     readRounds
-	sender    forwardSender
-	receivers map[uint64]*forwardReceiver // at the leader, by member
+	id      uint64
+	opts    MemberOptions
+	raft    *raft.RawNode
+	store   *storage
+	waiters *Waiters
+	reads   readRounds
+	orders  *orders
+	keeper  *keeper
+	cut     *cut
 
-	queue      []Pending // commands not yet handed to a leader, in order
-	queueBytes int
-	appends    []*Append // under way, in order
-	hungTicks  int       // since the oldest append went out
-	lastStamp  int64     // of the last entry proposed here
+	appends   []*Append // under way, in order
+	hungTicks int       // since the oldest append went out
 
 	soft         raft.SoftState
 	hard         *raftpb.HardState // as last handed to Append
 	applied      uint64
 	appliedTerm  uint64
 	bootstrapped bool
-	bootstrapAt  uint64 // the term in which Bootstrap was proposed
-
-	touched   map[int64]uint64 // heard of here: the first report that said so, 0 if none yet
-	report    uint64           // number of the last report
-	reportAt  map[uint64]int64
-	reports   map[uint64]uint64 // at the leader, by member: the newest report not yet answered
-	vouching  vouching
-	vouchedAt int64 // MonotonicMS at which the last confirmed report was sent, or the leader's last proof began
-	proving   map[uint64][]lessor.Due
-	lastProof uint64
 
 	now Time
 	fx  *Effects // of the Step under way
@@ -94,21 +82,14 @@ type Member struct {
 func NewMember(o MemberOptions) (*Member, error) {
 	b := o.Boot
 	m := &Member{
-		id: o.ID, opts: o, waiters: o.Waiters, lessor: lessor.New(o.TickMS),
+		id: o.ID, opts: o, waiters: o.Waiters,
 		store:        newStorage(snapshotMark{b.SnapshotIndex, b.SnapshotTerm}, b.Conf, b.Entries, o.Log, o.TailBytes),
 		reads:        readRounds{member: o.ID, try: o.Incarnation << 20},
-		sender:       forwardSender{incarnation: o.Incarnation},
-		receivers:    make(map[uint64]*forwardReceiver),
 		applied:      b.SnapshotIndex,
 		appliedTerm:  b.SnapshotTerm,
 		bootstrapped: b.Bootstrapped,
-		touched:      make(map[int64]uint64),
-		reportAt:     make(map[uint64]int64),
-		reports:      make(map[uint64]uint64),
-		vouchedAt:    -1 << 62,
-		proving:      make(map[uint64][]lessor.Due),
-		lastProof:    proofBit,
 	}
+	m.orders, m.keeper, m.cut = newOrders(m), newKeeper(m), newCut(m)
 	if b.Hard != nil {
 		m.store.hard.Term, m.store.hard.Vote = new(b.Hard.GetTerm()), new(b.Hard.GetVote())
 		m.store.hard.Commit = new(b.Hard.GetCommit())
@@ -117,12 +98,12 @@ func NewMember(o MemberOptions) (*Member, error) {
 		m.store.hard.Commit = new(b.SnapshotIndex)
 	}
 	m.hard = &m.store.hard
-	node, err := raft.NewRawNode(m.raftConfig())
+	node, err := raft.NewRawNode(raftConfig(o, m.store))
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	m.raft = node
-	m.keepLeases(b.Leases)
+	m.keeper.follow(b.Leases)
 	if v := b.Conf.GetVoters(); len(v) == 1 && v[0] == m.id && len(b.Conf.GetVotersOutgoing()) == 0 {
 		// Nobody else could lead: there is nothing to wait for.
 		if err := m.raft.Campaign(); err != nil {
@@ -136,13 +117,13 @@ func NewMember(o MemberOptions) (*Member, error) {
 // quorum and not by a lease, a leader without a quorum gives up its office, a member that was away does
 // not disturb the others, and proposals are forwarded by us, never by raft, because only the leader
 // may stamp an entry.
-func (m *Member) raftConfig() *raft.Config {
+func raftConfig(o MemberOptions, store *storage) *raft.Config {
 	return &raft.Config{
-		ID:                        m.id,
-		ElectionTick:              m.opts.ElectionTicks,
+		ID:                        o.ID,
+		ElectionTick:              o.ElectionTicks,
 		HeartbeatTick:             1,
-		Storage:                   m.store,
-		Applied:                   m.applied,
+		Storage:                   store,
+		Applied:                   store.snap.index,
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             1 << 20,
 		MaxCommittedSizePerReady:  4 << 20,
@@ -153,7 +134,7 @@ func (m *Member) raftConfig() *raft.Config {
 		ReadOnlyOption:            raft.ReadOnlySafe,
 		DisableProposalForwarding: true,
 		StepDownOnRemoval:         true,
-		Logger:                    m.opts.Logger,
+		Logger:                    o.Logger,
 	}
 }
 
@@ -166,7 +147,7 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 	case Frame:
 		m.receive(in)
 	case Propose:
-		m.enqueue(in.Commands)
+		m.orders.enqueue(in.Commands)
 	case Read:
 		m.reads.add(in.ID)
 	case Appended:
@@ -182,7 +163,7 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 	case Unreachable:
 		m.raft.ReportUnreachable(in.To)
 	case Touched:
-		m.touch(in.IDs)
+		m.keeper.touch(in.IDs)
 	case Transfer:
 		m.transfer(in.To)
 	}
@@ -193,10 +174,10 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 // flush moves everything on that can move, until nothing does.
 func (m *Member) flush() {
 	m.drain()
-	for m.proposeBatch() {
+	for m.orders.proposeBatch() {
 		m.drain()
 	}
-	m.forwardQueue()
+	m.orders.forwardQueue()
 	if m.mayRead() {
 		if identity := m.reads.begin(); identity != nil {
 			m.raft.ReadIndex(identity)
@@ -210,17 +191,12 @@ func (m *Member) tick() {
 	m.raft.Tick()
 	m.drain()
 	m.watchDisk()
-	if m.followsLeader() {
-		m.sender.address(m.term())
-		if f := m.sender.tick(); f != nil {
-			m.send(m.soft.Lead, f.encode())
-		}
-	}
+	m.cut.tick()
+	m.orders.tick()
 	if m.reads.tick() && m.mayRead() {
 		m.raft.ReadIndex(m.reads.again())
 	}
-	m.reportTouches()
-	m.prove(m.lessor.Tick())
+	m.keeper.tick()
 }
 
 // receive takes a frame from another member.
@@ -231,25 +207,29 @@ func (m *Member) receive(f Frame) {
 	body := f.Data[1:]
 	switch frameKind(f.Data[0]) {
 	case frameRaft:
-		if msg, err := decodeRaft(body); err == nil && msg.GetFrom() == f.From {
+		if msg, err := decodeRaft(body); err == nil && msg.GetFrom() == f.From && !m.cut.refuses(msg) {
 			m.stepRaft(msg)
 		}
 	case frameForward:
 		if fw, err := decodeForward(body); err == nil {
-			m.receiveForward(f.From, fw)
+			m.orders.receiveForward(f.From, fw)
 		}
 	case frameForwardAck:
 		if a, err := decodeForwardAck(body); err == nil {
-			m.notDone(m.sender.acknowledged(a))
+			m.notDone(m.orders.sender.acknowledged(a))
 		}
 	case frameTouch:
 		if t, err := decodeTouch(body); err == nil {
-			m.receiveTouch(f.From, t)
+			m.keeper.receiveTouch(f.From, t)
 		}
 	case frameTouchAck:
 		if a, err := decodeTouchAck(body); err == nil {
-			m.receiveTouchAck(a)
+			m.keeper.receiveTouchAck(a)
 		}
+	case frameCutQuery:
+		m.cut.answer(f.From)
+	case frameCutAnswer:
+		m.cut.hear(f.From, body)
 	}
 }
 
@@ -304,6 +284,6 @@ func (m *Member) Status() MemberStatus {
 	last, _ := m.store.LastIndex()
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
-		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.vouchedAt,
+		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt,
 	}
 }

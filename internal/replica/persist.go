@@ -9,12 +9,15 @@ import (
 )
 
 // Log is the durable log of a member; *wal.Log is one.
+//
+// tidy: why: it is one thing with one implementation; the simulator keeps a record around it.
 type Log interface {
 	Append(hs wal.HardState, entries []*raftpb.Entry) error
 	Mark(m wal.Mark) error
 	Sync() error
 	Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error)
 	Release(index uint64) error
+	ClearCut() error
 }
 
 // Persister makes appends durable. It is used by one goroutine at a time.
@@ -22,6 +25,7 @@ type Persister struct {
 	log Log
 	// hard is what the log holds; a commit index that moved alone waits for the next sync.
 	hard wal.HardState
+	lags bool // hard is newer than what the log holds
 }
 
 // NewPersister writes to log, whose last hard state is hard.
@@ -44,9 +48,17 @@ func (p *Persister) Write(appends []*Append) (sync bool, err error) {
 		if a.Hard != nil {
 			p.hard = wal.HardState{Term: a.Hard.GetTerm(), Vote: a.Hard.GetVote(), Commit: a.Hard.GetCommit()}
 		}
-		if !a.Sync {
-			continue // only a commit index: it goes out with the next write
+		if a.ClearCut {
+			if err := p.log.ClearCut(); err != nil {
+				return false, fmt.Errorf("clear the cut of the log: %w", err)
+			}
+			continue
 		}
+		if !a.Sync {
+			p.lags = true // only a commit index: it goes out with the next write, or when the log is idle
+			continue
+		}
+		p.lags = false
 		if err := p.log.Append(p.hard, a.Entries); err != nil {
 			return false, fmt.Errorf("append to the log: %w", err)
 		}
@@ -61,6 +73,19 @@ func (p *Persister) Sync() error {
 		return fmt.Errorf("sync the log: %w", err)
 	}
 	return nil
+}
+
+// Idle writes down a commit index that has waited for company, so that a restart finds applied what was
+// applied before the pause.
+func (p *Persister) Idle() error {
+	if !p.lags {
+		return nil
+	}
+	p.lags = false
+	if err := p.log.Append(p.hard, nil); err != nil {
+		return fmt.Errorf("append to the log: %w", err)
+	}
+	return p.Sync()
 }
 
 // Mark notes in the log that a snapshot of our own covers everything up to index.

@@ -14,61 +14,89 @@ const (
 // that follows on its heels. The next batch gathers meanwhile.
 const appendsUnderWay = 2
 
+// orders is what a Member has yet to have ordered: by itself, if it leads, or by the leader.
+type orders struct {
+	m         *Member
+	queue     []Pending // commands not yet handed to a leader, in order
+	bytes     int       // of queue
+	sender    forwardSender
+	receivers map[uint64]*forwardReceiver // at the leader, by member
+	lastStamp int64                       // of the last entry proposed here, ms
+	bootstrap uint64                      // the term in which Bootstrap was proposed
+}
+
+func newOrders(m *Member) *orders {
+	return &orders{
+		m: m, sender: forwardSender{incarnation: m.opts.Incarnation}, receivers: make(map[uint64]*forwardReceiver),
+	}
+}
+
+// tick lets one tick pass.
+func (o *orders) tick() {
+	if !o.m.followsLeader() {
+		return
+	}
+	o.sender.address(o.m.term())
+	if f := o.sender.tick(); f != nil {
+		o.m.send(o.m.soft.Lead, f.encode())
+	}
+}
+
 // enqueue takes commands that are to be ordered.
-func (m *Member) enqueue(commands []Pending) {
+func (o *orders) enqueue(commands []Pending) {
 	for _, p := range commands {
-		if p.LeaderOnly && !m.leads() {
-			m.notDone([]uint64{p.Number})
+		if p.LeaderOnly && !o.m.leads() {
+			o.m.notDone([]uint64{p.Number})
 			continue
 		}
-		m.queue = append(m.queue, p)
-		m.queueBytes += len(p.Encoded)
+		o.queue = append(o.queue, p)
+		o.bytes += len(p.Encoded)
 	}
 }
 
 // takeBatch takes the next batch off the queue.
-func (m *Member) takeBatch() []Pending {
+func (o *orders) takeBatch() []Pending {
 	n, size := 0, 0
-	for n < len(m.queue) && n < batchCommands {
-		size += len(m.queue[n].Encoded)
+	for n < len(o.queue) && n < batchCommands {
+		size += len(o.queue[n].Encoded)
 		if n > 0 && size > batchBytes {
-			size -= len(m.queue[n].Encoded)
+			size -= len(o.queue[n].Encoded)
 			break
 		}
 		n++
 	}
-	batch := m.queue[:n:n]
-	m.queue = m.queue[n:]
-	m.queueBytes -= size
-	if len(m.queue) == 0 {
-		m.queue = nil
+	batch := o.queue[:n:n]
+	o.queue = o.queue[n:]
+	o.bytes -= size
+	if len(o.queue) == 0 {
+		o.queue = nil
 	}
 	return batch
 }
 
 // proposeBatch makes one entry of what has gathered, if this member leads and its log can take it. It
 // returns whether it did.
-func (m *Member) proposeBatch() bool {
-	if !m.leads() || len(m.queue) == 0 || m.hung() || m.unsynced() >= appendsUnderWay {
+func (o *orders) proposeBatch() bool {
+	if !o.m.leads() || len(o.queue) == 0 || o.m.hung() || o.unsynced() >= appendsUnderWay {
 		return false
 	}
 	// Raft refuses proposals while it hands its office on; then nothing is taken off the queue.
-	if m.raft.BasicStatus().LeadTransferee != 0 {
+	if o.m.raft.BasicStatus().LeadTransferee != 0 {
 		return false
 	}
-	batch := m.takeBatch()
-	if err := m.raft.Propose(m.encodeBatch(batch)); err != nil {
-		m.queue = append(batch, m.queue...)
+	batch := o.takeBatch()
+	if err := o.m.raft.Propose(o.encodeBatch(batch)); err != nil {
+		o.queue = append(batch, o.queue...)
 		return false
 	}
-	m.waiters.addressed(m.term(), ownNumbers(batch))
+	o.m.waiters.addressed(o.m.term(), ownNumbers(batch))
 	return true
 }
 
 // unsynced counts the appends under way that wait for the disk.
-func (m *Member) unsynced() int {
+func (o *orders) unsynced() int {
 	n := 0
-	for _, a := range m.appends {
+	for _, a := range o.m.appends {
 		if len(a.Entries) > 0 {
 			n++
 		}
@@ -77,13 +105,13 @@ func (m *Member) unsynced() int {
 }
 
 // encodeBatch stamps a batch with the leader's clock, which it never lets run back.
-func (m *Member) encodeBatch(batch []Pending) []byte {
-	m.lastStamp = max(m.lastStamp, m.now.WallMS)
+func (o *orders) encodeBatch(batch []Pending) []byte {
+	o.lastStamp = max(o.lastStamp, o.m.now.WallMS)
 	encoded := make([][]byte, len(batch))
 	for i, p := range batch {
 		encoded[i] = p.Encoded
 	}
-	return command.JoinBatch(make([]byte, 0, command.JoinedSize(encoded)), m.lastStamp, encoded)
+	return command.JoinBatch(make([]byte, 0, command.JoinedSize(encoded)), o.lastStamp, encoded)
 }
 
 // ownNumbers returns the numbers of those commands that somebody here waits for.
@@ -98,20 +126,20 @@ func ownNumbers(batch []Pending) []uint64 {
 }
 
 // forwardQueue hands what has gathered to the leader, if that is another member.
-func (m *Member) forwardQueue() {
-	if !m.followsLeader() || len(m.queue) == 0 {
+func (o *orders) forwardQueue() {
+	if !o.m.followsLeader() || len(o.queue) == 0 {
 		return
 	}
-	term := m.term()
-	m.sender.address(term)
-	for len(m.queue) > 0 && m.sender.ready() {
-		batch := m.takeBatch()
+	term := o.m.term()
+	o.sender.address(term)
+	for len(o.queue) > 0 && o.sender.ready() {
+		batch := o.takeBatch()
 		numbers, encoded := ownNumbers(batch), make([][]byte, len(batch))
 		for i, p := range batch {
 			encoded[i] = p.Encoded
 		}
-		m.waiters.addressed(term, numbers)
-		m.send(m.soft.Lead, m.sender.send(numbers, encoded).encode())
+		o.m.waiters.addressed(term, numbers)
+		o.m.send(o.m.soft.Lead, o.sender.send(numbers, encoded).encode())
 	}
 }
 
@@ -120,16 +148,16 @@ func (m *Member) forwardQueue() {
 const foreignLimit = 64 << 20
 
 // receiveForward takes commands that another member wants ordered.
-func (m *Member) receiveForward(from uint64, f *forward) {
-	if !m.leads() || f.term != m.term() {
+func (o *orders) receiveForward(from uint64, f *forward) {
+	if !o.m.leads() || f.term != o.m.term() {
 		return // settled by the first entry of the newer term
 	}
-	r := m.receivers[from]
+	r := o.receivers[from]
 	if r == nil {
 		r = &forwardReceiver{retired: make(map[uint64]bool)}
-		m.receivers[from] = r
+		o.receivers[from] = r
 	}
-	answer, accepted := r.accept(f, m.queueBytes < foreignLimit)
+	answer, accepted := r.accept(f, o.bytes < foreignLimit)
 	if accepted {
 		commands := make([]Pending, 0, len(f.proposals))
 		for _, p := range f.proposals {
@@ -138,42 +166,42 @@ func (m *Member) receiveForward(from uint64, f *forward) {
 				commands = append(commands, Pending{Encoded: p, foreign: true})
 			}
 		}
-		m.enqueue(commands)
+		o.enqueue(commands)
 	}
 	if answer != nil {
-		m.send(from, answer.encode())
+		o.m.send(from, answer.encode())
 	}
 }
 
 // dropForeign forgets commands of other members, and of our own those that only a leader may
 // propose, when this member no longer leads. Their senders learn from the new term's first entry.
-func (m *Member) dropForeign() {
-	kept := m.queue[:0:0]
-	m.queueBytes = 0
-	for _, p := range m.queue {
+func (o *orders) dropForeign() {
+	kept := o.queue[:0:0]
+	o.bytes = 0
+	for _, p := range o.queue {
 		switch {
 		case p.LeaderOnly:
-			m.notDone([]uint64{p.Number})
+			o.m.notDone([]uint64{p.Number})
 		case !p.foreign:
 			kept = append(kept, p)
-			m.queueBytes += len(p.Encoded)
+			o.bytes += len(p.Encoded)
 		}
 	}
-	m.queue = kept
+	o.queue = kept
 }
 
-// bootstrap proposes the settings of a new cluster, once in each term, until they are applied.
-func (m *Member) bootstrap() {
-	if m.bootstrapped || !m.leads() || m.appliedTerm != m.term() || m.bootstrapAt == m.term() {
+// maybeBootstrap proposes the settings of a new cluster, once in each term, until they are applied.
+func (o *orders) maybeBootstrap() {
+	if o.m.bootstrapped || !o.m.leads() || o.m.appliedTerm != o.m.term() || o.bootstrap == o.m.term() {
 		return
 	}
-	m.bootstrapAt = m.term()
-	m.enqueueInternal(&command.Bootstrap{Settings: m.opts.Settings})
+	o.bootstrap = o.m.term()
+	o.internal(&command.Bootstrap{Settings: o.m.opts.Settings})
 }
 
-// enqueueInternal queues a command of okapi's own that nobody waits for.
-func (m *Member) enqueueInternal(c command.Command) {
-	m.enqueue([]Pending{{
+// internal queues a command of okapi's own that nobody waits for.
+func (o *orders) internal(c command.Command) {
+	o.enqueue([]Pending{{
 		Encoded:    command.AppendProposal(nil, &command.Proposal{Command: c}),
 		LeaderOnly: true,
 	}})

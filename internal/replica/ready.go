@@ -34,7 +34,7 @@ func (m *Member) dispatch(msg *raftpb.Message) {
 		m.fx.SendSnapshot = append(m.fx.SendSnapshot, SnapshotSend{
 			To: msg.GetTo(), Index: msg.GetSnapshot().GetMetadata().GetIndex(), Message: appendRaft(nil, msg),
 		})
-	default:
+	case !m.cut.silences(msg):
 		m.send(msg.GetTo(), appendRaft(nil, msg))
 	}
 }
@@ -71,8 +71,8 @@ func (m *Member) appended(in Appended) {
 		m.store.install(snapshotMark{md.GetIndex(), md.GetTerm()}, md.GetConfState())
 		m.applied, m.appliedTerm = md.GetIndex(), md.GetTerm()
 		m.bootstrapped = in.Bootstrapped
-		m.lessor.Reset()
-		m.keepLeases(in.Leases)
+		m.keeper.lessor.Reset()
+		m.keeper.follow(in.Leases)
 	}
 	m.store.append(a.Entries)
 	m.respond(a.responses)
@@ -98,9 +98,9 @@ func (m *Member) wasApplied(in Applied) {
 	last := entries[len(entries)-1]
 	m.applied, m.appliedTerm = last.GetIndex(), last.GetTerm()
 	m.bootstrapped = m.bootstrapped || in.Bootstrapped
-	m.keepLeases(in.Leases)
+	m.keeper.follow(in.Leases)
 	m.respond(in.Apply.responses)
-	m.bootstrap()
+	m.orders.maybeBootstrap()
 }
 
 // officeChanged takes a change of leader or of our own role.
@@ -110,11 +110,11 @@ func (m *Member) officeChanged(soft raft.SoftState) {
 	m.soft = soft
 	switch {
 	case m.leads() && !was:
-		m.receivers = make(map[uint64]*forwardReceiver)
-		m.lessor.Promote(m.opts.TickMS * int64(m.opts.ElectionTicks))
+		m.orders.receivers = make(map[uint64]*forwardReceiver)
+		m.keeper.lessor.Promote(m.opts.TickMS * int64(m.opts.ElectionTicks))
 	case !m.leads() && was:
-		m.resign()
-		m.dropForeign()
+		m.keeper.resign()
+		m.orders.dropForeign()
 	}
 	if soft.Lead != lead && soft.Lead != raft.None {
 		// The round under way was asked of the old leader; a new identity keeps a late answer apart.
@@ -127,7 +127,7 @@ func (m *Member) readAnswered(rs raft.ReadState) {
 	var ids []uint64
 	for _, id := range m.reads.answered(rs.RequestCtx) {
 		if id&proofBit != 0 {
-			m.proven(id)
+			m.keeper.proven(id)
 			continue
 		}
 		ids = append(ids, id)
@@ -162,19 +162,18 @@ func (m *Member) transfer(to uint64) {
 		return
 	}
 	if to == 0 {
-		to = m.bestVoter()
+		to = bestVoter(m.raft.Status())
 	}
 	if to != 0 {
 		m.raft.TransferLeader(to)
 	}
 }
 
-// bestVoter returns the voter other than us that has most of the log; 0 if there is none.
-func (m *Member) bestVoter() uint64 {
-	st := m.raft.Status()
+// bestVoter returns the voter other than the leader itself that has most of the log; 0 if there is none.
+func bestVoter(st raft.Status) uint64 {
 	var best, match uint64
 	for id, pr := range st.Progress {
-		if id == m.id || pr.IsLearner || !pr.RecentActive {
+		if id == st.ID || pr.IsLearner || !pr.RecentActive {
 			continue
 		}
 		if best == 0 || pr.Match > match || (pr.Match == match && id < best) {

@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // tailBytes bounds the entries that a member keeps in memory for those that lag a little.
-const tailBytes = 16 << 20
+const tailBytes = 8 << 20
 
 // Replica runs a Member, its Persister and its Applier. All methods are safe for concurrent use.
 type Replica struct {
@@ -61,11 +61,10 @@ type Replica struct {
 	budget    *semaphore.Weighted
 	transport Transport
 
-	inbox     *mailbox[Input]
-	appends   *mailbox[*Append]
-	applies   *mailbox[applierJob]
-	snapshots chan struct{} // without room: at most one is under way
-	marks     *mailbox[SnapshotTaken]
+	inbox   *mailbox[Input]
+	appends *mailbox[*Append]
+	applies *mailbox[applierJob]
+	archive *archive
 
 	touchMu sync.Mutex
 	touched map[int64]struct{}
@@ -91,9 +90,10 @@ func New(o Options) (*Replica, error) {
 		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
 		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
-		marks: newMailbox[SnapshotTaken](), snapshots: make(chan struct{}),
+
 		started: o.Clock.Now(), touched: make(map[int64]struct{}), serving: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	r.archive = newArchive(r)
 	r.applier = NewApplier(o.ID, r.store, r.waiters)
 	member, err := NewMember(MemberOptions{
 		ID: o.ID, Incarnation: o.Incarnation, Boot: o.Disk.Boot, Log: o.Disk.Log,
@@ -115,7 +115,7 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.runSnapshots} {
+	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.archive.run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				cancel(err)
@@ -244,6 +244,11 @@ func (r *Replica) SnapshotSent(to uint64, ok bool) { r.inbox.put(SnapshotSent{To
 
 // monotonicMS is the time since the start; it never jumps.
 func (r *Replica) monotonicMS() int64 { return r.opts.Clock.Now().Sub(r.started).Milliseconds() }
+
+// ReceiveSnapshot stores a snapshot that another member streams. It implements the transport's handler.
+func (r *Replica) ReceiveSnapshot(from uint64, header []byte, body io.Reader) error {
+	return r.archive.receive(from, header, body)
+}
 
 // publishStatus makes the Member's status visible.
 func (r *Replica) publishStatus() {

@@ -1,15 +1,12 @@
 package replica
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
-	"github.com/okapi-kv/okapi/internal/snapshot"
 )
 
 // runLoop steps the Member. It is the only goroutine that touches it.
@@ -87,21 +84,32 @@ func (r *Replica) carryOut(fx *Effects) {
 		r.waiters.Fail(fx.NotDone, ErrNotDone)
 	}
 	for _, s := range fx.SendSnapshot {
-		r.sendSnapshot(s)
+		r.archive.send(s)
 	}
 }
+
+// idleTime is how long the log must be idle before a commit index is written down alone.
+const idleTime = 100 * time.Millisecond
 
 // runWriter makes appends durable: all that are queued go into one sync.
 func (r *Replica) runWriter(ctx context.Context) error {
 	var spare []*Append
+	idle := time.NewTicker(idleTime)
+	defer idle.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.appends.signal:
-		case <-r.marks.signal:
+			idle.Reset(idleTime)
+		case <-r.archive.finished.signal:
+		case <-idle.C:
+			if err := r.persister.Idle(); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := r.markSnapshots(); err != nil {
+		if err := r.archive.mark(); err != nil {
 			return err
 		}
 		appends := r.appends.take(spare)
@@ -178,7 +186,7 @@ func (r *Replica) applyJob(job *Apply) error {
 	r.gate.advance(job.Entries[len(job.Entries)-1].GetIndex())
 	r.inbox.put(done)
 	r.store.reclaim(reclaimSteps * len(job.Entries))
-	r.maybeSnapshot()
+	r.archive.maybeBegin()
 	return nil
 }
 
@@ -202,106 +210,4 @@ func (r *Replica) installHere(a *Append) (Appended, error) {
 	}
 	r.gate.advance(a.Snapshot.GetMetadata().GetIndex())
 	return in, nil
-}
-
-// maybeSnapshot begins a snapshot if enough log has gathered and none is under way.
-func (r *Replica) maybeSnapshot() {
-	if r.applier.Logged() < r.opts.SnapshotBytes {
-		return
-	}
-	select {
-	case r.snapshots <- struct{}{}:
-		r.applier.SnapshotBegun()
-	default:
-	}
-}
-
-// runSnapshots writes snapshots while the member serves. A snapshot that cannot be written is reported and
-// tried again later; the log is kept meanwhile.
-func (r *Replica) runSnapshots(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.snapshots:
-		}
-		start := r.monotonicMS()
-		done, err := WriteSnapshot(r.opts.Disk.FS, r.opts.Disk.SnapshotDir(), r.store)
-		if err != nil {
-			r.opts.Logger.Error("snapshot not written; the log is kept and it is tried again later", "error", err)
-			continue
-		}
-		r.opts.Logger.Info("snapshot written", "index", done.Index, "ms", r.monotonicMS()-start)
-		done.Keep = done.Index - min(done.Index, keptEntries)
-		r.marks.put(done)
-	}
-}
-
-// markSnapshots tells the log and the Member of finished snapshots, and drops log that only an older
-// snapshot needs.
-func (r *Replica) markSnapshots() error {
-	for _, s := range r.marks.take(nil) {
-		if err := r.persister.Mark(s.Index, s.Term); err != nil {
-			return err
-		}
-		r.inbox.put(s)
-		if err := r.persister.Release(s.Keep); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// keptEntries is how many entries below a snapshot stay readable for members that lag a little.
-const keptEntries = 5000
-
-// sendSnapshot streams our newest snapshot to a member that lags too far.
-func (r *Replica) sendSnapshot(s SnapshotSend) {
-	file, message, err := r.openSnapshot(s)
-	if err != nil {
-		r.opts.Logger.Error("snapshot cannot be sent", "to", s.To, "error", err)
-		r.SnapshotSent(s.To, false)
-		return
-	}
-	r.transport.SendSnapshot(s.To, message, file)
-}
-
-// snapshotBody is an open snapshot file as a stream.
-type snapshotBody struct {
-	io.Reader
-	io.Closer
-}
-
-func (r *Replica) openSnapshot(s SnapshotSend) (io.ReadCloser, []byte, error) {
-	msg, err := decodeRaft(s.Message[1:])
-	if err != nil {
-		return nil, nil, err
-	}
-	md := msg.GetSnapshot().GetMetadata()
-	name, err := snapshot.Find(r.opts.Disk.FS, r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm())
-	if err != nil {
-		return nil, nil, err
-	}
-	file, err := snapshot.Open(r.opts.Disk.FS, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	return snapshotBody{file.Bytes(), file}, s.Message, nil
-}
-
-// ReceiveSnapshot stores a snapshot that another member streams. It implements the transport's handler.
-func (r *Replica) ReceiveSnapshot(from uint64, header []byte, body io.Reader) error {
-	if len(header) == 0 || frameKind(header[0]) != frameRaft {
-		return errFrame
-	}
-	msg, err := decodeRaft(header[1:])
-	if err != nil {
-		return err
-	}
-	md := msg.GetSnapshot().GetMetadata()
-	if err := snapshot.Receive(r.opts.Disk.FS, r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm(), body); err != nil {
-		return fmt.Errorf("store snapshot from member %x: %w", from, err)
-	}
-	r.inbox.put(SnapshotReceived{From: from, Message: bytes.Clone(header)})
-	return nil
 }

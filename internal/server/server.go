@@ -180,6 +180,9 @@ func (m *member) run(ctx context.Context) error {
 	parts := newGroup(stopCore)
 	parts.run(func() error { return m.transport.Run(core) })
 	parts.run(func() error { return m.replica.Run(core, m.transport) })
+	parts.run(func() error {
+		return runTrimmer(core, func() uint64 { return m.replica.Status().Applied })
+	})
 	select {
 	case <-m.replica.Serving():
 		m.greet()

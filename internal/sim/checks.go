@@ -2,7 +2,9 @@ package sim
 
 import (
 	"hash/fnv"
+	"maps"
 	"runtime/debug"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -47,6 +49,7 @@ type sessionCheck struct {
 	timeoutMS int64
 	heardAt   int64 // when the client was last vouched for
 	closing   bool  // the client asked for its end
+	lease     bool  // it is an etcd lease
 	endedAt   int64 // when it was first seen to end; 0: lives
 }
 
@@ -178,6 +181,9 @@ func (c *checks) leases(changes []state.LeaseChange) {
 			continue
 		}
 		s.endedAt = c.world.now
+		if s.lease {
+			continue // a touch of a lease is not acknowledged: its client cannot know
+		}
 		// A client pings three times in each timeout; clocks differ by at most a twentieth.
 		if !s.closing && c.world.now-s.heardAt < s.timeoutMS*millisecond*6/10 {
 			c.world.fail("session %x with timeout %d ms ends %s after its client was vouched for",
@@ -223,6 +229,7 @@ func (c *checks) end() {
 	w.nodes[0].store.Read(func(v state.View) {
 		c.readsMatch(v)
 		c.sessionsMatch(v)
+		c.leasesMatch(v)
 	})
 }
 
@@ -262,6 +269,23 @@ func (c *checks) sessionsMatch(v state.View) {
 			c.world.fail("session %x lives again", p.session)
 		case !lives && s.endedAt == 0:
 			c.world.fail("session %x is gone, but nothing ended it", p.session)
+		}
+	}
+}
+
+// leasesMatch checks that leases which nobody kept are gone, and no key outlives its lease.
+func (c *checks) leasesMatch(v state.View) {
+	for _, id := range slices.Sorted(maps.Keys(c.sessions)) {
+		s := c.sessions[id]
+		_, lives := v.Lease(id)
+		if s.lease && lives && c.world.now-s.heardAt > 15*second {
+			c.world.fail("lease %x with TTL %d ms lives %s after it was last heard of", id, s.timeoutMS, stamp(c.world.now-s.heardAt))
+		}
+	}
+	res, _ := v.Range(&command.Caller{Protocol: command.Internal}, &command.Range{Key: "\x00", End: "\x00"})
+	for _, kv := range res.KVs {
+		if _, ok := v.Lease(kv.Lease); kv.Lease != 0 && !ok {
+			c.world.fail("key %q outlives its lease %x", kv.Key, kv.Lease)
 		}
 	}
 }

@@ -15,6 +15,7 @@ type client struct {
 	name  int
 	op    int // operations begun; an answer to an earlier one is dropped
 	dead  bool
+	lease int64 // of an etcd client; 0: none
 
 	// A ZooKeeper client has a session and is connected to one member.
 	zookeeper  bool
@@ -99,9 +100,16 @@ func (c *client) keyOp(op int) {
 		return
 	}
 	key := c.key()
-	switch c.world.rng.IntN(10) {
+	switch c.world.rng.IntN(12) {
 	case 0, 1, 2, 3:
 		c.get(op, n, key)
+	case 10:
+		c.grant(op, n)
+	case 11:
+		if c.lease != 0 {
+			n.touch(c.lease, 0)
+		}
+		c.write(op, n, &command.Put{Key: fmt.Sprintf("l%d", c.name), Value: c.value(), Lease: c.lease})
 	case 4:
 		c.write(op, n, &command.DeleteRange{Key: key, PrevKV: true})
 	case 5, 6:
@@ -120,6 +128,20 @@ func (c *client) write(op int, n *node, cmd command.Command) {
 	n.propose(command.Caller{Protocol: command.Etcd}, cmd, func(r state.Result, err error) {
 		if err == nil {
 			c.world.check.returned(fmt.Sprintf("a write by client %d", c.name), floor, r.Seq)
+		}
+		c.answered(op)
+	})
+}
+
+// grant makes a lease that the client keeps in touch with now and then, until it makes another.
+func (c *client) grant(op int, n *node) {
+	w := c.world
+	id, ttl := int64(w.rng.Uint64()>>1), 1+w.rng.Int64N(4)
+	w.check.sessions[id] = &sessionCheck{timeoutMS: ttl * 1000, heardAt: w.now, lease: true}
+	n.propose(command.Caller{Protocol: command.Etcd}, &command.LeaseGrant{ID: id, TTL: ttl}, func(r state.Result, err error) {
+		if err == nil && r.Code == state.OK {
+			c.lease = id
+			w.check.sessions[id].heardAt = w.now
 		}
 		c.answered(op)
 	})

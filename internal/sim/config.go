@@ -42,7 +42,7 @@ type Config struct {
 	DelayLo, DelayHi,
 	SyncLo, SyncHi int64
 	// Probabilities for each step of the nemesis, which acts every 100 to 700 ms.
-	Crash, CrashAll, Partition, OneWay, Pause, Stall, CrashPoint float64
+	Crash, CrashAll, Partition, OneWay, Pause, Stall, CrashPoint, Transfer float64
 	// VoteCrash is the chance that a member crashes just after it stored a vote, and is back at once.
 	VoteCrash float64
 	// ClockDrift is how much the rates of two clocks may differ.
@@ -69,6 +69,6 @@ func FromSeed(seed uint64) Config {
 		DelayLo: 100, DelayHi: 200 + rng.Int64N(40*millisecond),
 		SyncLo: 50, SyncHi: 100 + rng.Int64N(20*millisecond),
 		Crash: some(0.4), CrashAll: some(0.1), Partition: some(0.4), OneWay: some(0.3), Pause: some(0.3), Stall: some(0.2),
-		CrashPoint: some(0.3), VoteCrash: some(0.6), ClockDrift: 0.05 * rng.Float64(), Survive: rng.Float64(),
+		CrashPoint: some(0.3), VoteCrash: some(0.6), Transfer: some(0.3), ClockDrift: 0.05 * rng.Float64(), Survive: rng.Float64(),
 	}
 }

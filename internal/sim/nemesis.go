@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/okapi-kv/okapi/internal/vfs"
+import (
+	"github.com/okapi-kv/okapi/internal/replica"
+	"github.com/okapi-kv/okapi/internal/vfs"
+)
 
 // nemesis does harm now and then until the cluster is healed.
 func (w *World) nemesis() {
@@ -30,6 +33,9 @@ func (w *World) nemesis() {
 		w.net.partition(true)
 	case w.chance(0.3):
 		w.net.heal()
+	}
+	if w.chance(c.Transfer) && n.up {
+		n.step(replica.Transfer{})
 	}
 	if w.chance(c.Pause) && n.up {
 		n.pause(w.between(100*millisecond, 4*second))

@@ -163,6 +163,12 @@ func (n *node) tick() {
 		ids = append(ids, id)
 	}
 	clear(n.touched)
+	if !n.writing {
+		if err := n.persister.Idle(); err != nil {
+			n.diskFailed("idle", err)
+			return
+		}
+	}
 	n.step(replica.Touched{IDs: ids})
 	n.step(replica.Tick{})
 	n.later(int64(tickMS*float64(millisecond)/n.rate), n.tick)
@@ -219,11 +225,11 @@ func (n *node) pumpWriter() {
 	if !sync || w.cfg.Bug == SendBeforeSync {
 		n.later(0, func() { n.written(batch) })
 		if sync {
-			n.later(n.syncTime(), func() { _ = n.persister.Sync() })
+			n.later(n.world.syncTime(), func() { _ = n.persister.Sync() })
 		}
 		return
 	}
-	n.later(n.syncTime(), func() {
+	n.later(n.world.syncTime(), func() {
 		if err := n.persister.Sync(); err != nil {
 			n.diskFailed("sync", err)
 			return
@@ -244,8 +250,7 @@ func (n *node) crashAfterVote(batch []*replica.Append) {
 	}
 }
 
-func (n *node) syncTime() int64 {
-	w := n.world
+func (w *World) syncTime() int64 {
 	if !w.healed && w.chance(w.cfg.Stall*0.01) {
 		return w.between(second, 4*second)
 	}
@@ -437,8 +442,6 @@ func (n *node) pause(d int64) {
 	n.world.note("n%d pauses %s", n.id, stamp(d))
 	n.pausedUntil = n.world.now + d
 }
-
-func (n *node) resume() { n.pausedUntil = 0 }
 
 // propose hands a command to this member; done is called when its outcome is known.
 func (n *node) propose(caller command.Caller, cmd command.Command, done func(state.Result, error)) {

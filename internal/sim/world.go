@@ -167,7 +167,7 @@ func (w *World) heal() {
 	w.net.heal()
 	w.note("healed")
 	for _, n := range w.nodes {
-		n.resume()
+		n.pausedUntil = 0
 		n.fs.SetFaults(vfs.Faults{})
 		if !n.up {
 			n.start()

@@ -13,6 +13,8 @@ import (
 
 // File is one open file. It is not safe for concurrent use, except that ReadAt may run
 // beside one writer that writes elsewhere in the file.
+//
+// tidy: why: a file is read, written, sized, synced and closed; a narrower type would be cast back.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
@@ -30,10 +32,25 @@ type File interface {
 // FS is a tree of files. Names are slash-separated paths as the operating system knows
 // them. A created, renamed or removed name is durable only after SyncDir of its folder.
 type FS interface {
+	Files
+	Names
+	// Lock takes the lock file name for this process; an error if another holds it. Close
+	// releases it.
+	Lock(name string) (io.Closer, error)
+}
+
+// Files gives access to the content of files.
+type Files interface {
 	// Create makes an empty file for reading and writing; an existing file is truncated.
 	Create(name string) (File, error)
 	// Open opens an existing file for reading and writing; fs.ErrNotExist if there is none.
 	Open(name string) (File, error)
+	// Stat tells whether a name exists, its size and whether it is a folder.
+	Stat(name string) (fs.FileInfo, error)
+}
+
+// Names arranges files in folders.
+type Names interface {
 	// Remove deletes a file or an empty folder.
 	Remove(name string) error
 	// Rename moves a file; an existing target is replaced in one step.
@@ -42,11 +59,6 @@ type FS interface {
 	MkdirAll(name string) error
 	// ReadDir lists the names in a folder in lexical order, folders included.
 	ReadDir(name string) ([]string, error)
-	// Stat tells whether a name exists, its size and whether it is a folder.
-	Stat(name string) (fs.FileInfo, error)
 	// SyncDir makes the names in a folder durable.
 	SyncDir(name string) error
-	// Lock takes the lock file name for this process; an error if another holds it. Close
-	// releases it.
-	Lock(name string) (io.Closer, error)
 }

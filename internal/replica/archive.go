@@ -1,0 +1,123 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/okapi-kv/okapi/internal/snapshot"
+)
+
+// archive is the Replica's care for snapshots: taking our own, sending them, and storing received ones.
+type archive struct {
+	r        *Replica
+	begin    chan struct{}           // without room: at most one snapshot is under way
+	finished *mailbox[SnapshotTaken] // durable, but the log has yet to be told
+}
+
+func newArchive(r *Replica) *archive {
+	return &archive{r: r, begin: make(chan struct{}), finished: newMailbox[SnapshotTaken]()}
+}
+
+// maybeBegin begins a snapshot if enough log has gathered and none is under way.
+func (a *archive) maybeBegin() {
+	if a.r.applier.Logged() < a.r.opts.SnapshotBytes {
+		return
+	}
+	select {
+	case a.begin <- struct{}{}:
+		a.r.applier.SnapshotBegun()
+	default:
+	}
+}
+
+// run writes snapshots while the member serves. A snapshot that cannot be written is reported and
+// tried again later; the log is kept meanwhile.
+func (a *archive) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.begin:
+		}
+		start := a.r.monotonicMS()
+		done, err := WriteSnapshot(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), a.r.store)
+		if err != nil {
+			a.r.opts.Logger.Error("snapshot not written; the log is kept and it is tried again later", "error", err)
+			continue
+		}
+		a.r.opts.Logger.Info("snapshot written", "index", done.Index, "ms", a.r.monotonicMS()-start)
+		done.Keep = done.Index - min(done.Index, keptEntries)
+		a.finished.put(done)
+	}
+}
+
+// mark tells the log and the Member of finished snapshots, and drops log that only an older
+// snapshot needs.
+func (a *archive) mark() error {
+	for _, s := range a.finished.take(nil) {
+		if err := a.r.persister.Mark(s.Index, s.Term); err != nil {
+			return err
+		}
+		a.r.inbox.put(s)
+		if err := a.r.persister.Release(s.Keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keptEntries is how many entries below a snapshot stay readable for members that lag a little.
+const keptEntries = 5000
+
+// send streams our newest snapshot to a member that lags too far.
+func (a *archive) send(s SnapshotSend) {
+	file, message, err := a.open(s)
+	if err != nil {
+		a.r.opts.Logger.Error("snapshot cannot be sent", "to", s.To, "error", err)
+		a.r.SnapshotSent(s.To, false)
+		return
+	}
+	a.r.transport.SendSnapshot(s.To, message, file)
+}
+
+// snapshotBody is an open snapshot file as a stream.
+type snapshotBody struct {
+	io.Reader
+	io.Closer
+}
+
+func (a *archive) open(s SnapshotSend) (io.ReadCloser, []byte, error) {
+	msg, err := decodeRaft(s.Message[1:])
+	if err != nil {
+		return nil, nil, err
+	}
+	md := msg.GetSnapshot().GetMetadata()
+	name, err := snapshot.Find(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm())
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := snapshot.Open(a.r.opts.Disk.FS, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return snapshotBody{file.Bytes(), file}, s.Message, nil
+}
+
+// receive stores a snapshot that another member streams.
+func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
+	if len(header) == 0 || frameKind(header[0]) != frameRaft {
+		return errFrame
+	}
+	msg, err := decodeRaft(header[1:])
+	if err != nil {
+		return err
+	}
+	md := msg.GetSnapshot().GetMetadata()
+	if err := snapshot.Receive(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm(), body); err != nil {
+		return fmt.Errorf("store snapshot from member %x: %w", from, err)
+	}
+	a.r.inbox.put(SnapshotReceived{From: from, Message: bytes.Clone(header)})
+	return nil
+}

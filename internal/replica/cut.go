@@ -1,0 +1,130 @@
+package replica
+
+import (
+	"maps"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// A crash in the middle of a write leaves a torn batch, which the log cuts off. The batch was not synced and so
+// nobody was told of it, if the disk keeps its word. A disk that does not may have lost what this member
+// acknowledged, votes included. So a member with a cut asks the others what they hold. Until, with its own,
+// a majority of voices is there, it does not stand for election and does not vote; afterwards it
+// votes only in terms above all that it was told of, in which it cannot have voted before, and stands
+// for election once its log reaches as far as the furthest that it was told of.
+
+// tale is how far the log of a member reaches, as that member tells.
+type tale struct {
+	term, lastTerm, lastIndex uint64
+}
+
+// beyond tells whether t reaches further than u in raft's order of logs.
+func (t tale) beyond(u tale) bool {
+	return t.lastTerm > u.lastTerm || t.lastTerm == u.lastTerm && t.lastIndex > u.lastIndex
+}
+
+// cut is a Member's care for the end of its log.
+type cut struct {
+	m     *Member
+	open  bool // something was cut off and it is not yet known what it was
+	tales map[uint64]tale
+	// floor is the highest term that the tales told of; votes are given only above it.
+	floor uint64
+}
+
+func newCut(m *Member) *cut {
+	return &cut{m: m, open: m.opts.Boot.Cut, tales: make(map[uint64]tale)}
+}
+
+// voters are the members whose voices count, without this one.
+func (c *cut) voters() []uint64 {
+	ids := c.m.raft.Status().Config.Voters.IDs()
+	delete(ids, c.m.id)
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// tick asks the others again while something is open.
+func (c *cut) tick() {
+	if !c.open {
+		return
+	}
+	for _, id := range c.voters() {
+		c.m.send(id, []byte{byte(frameCutQuery)})
+	}
+	c.settle()
+}
+
+// answer tells another member how far our log reaches.
+func (c *cut) answer(to uint64) {
+	t := c.own()
+	c.m.send(to, appendUvarints([]byte{byte(frameCutAnswer)}, t.term, t.lastTerm, t.lastIndex))
+}
+
+// own is our tale: what is durable here.
+func (c *cut) own() tale {
+	last := c.m.store.last()
+	term, err := c.m.store.Term(last)
+	if err != nil {
+		return tale{term: c.m.store.hard.GetTerm()} // it cannot be read back: claim nothing
+	}
+	return tale{term: c.m.store.hard.GetTerm(), lastTerm: term, lastIndex: last}
+}
+
+// hear takes a tale of another member.
+func (c *cut) hear(from uint64, body []byte) {
+	r := frameReader{rest: body}
+	t := tale{term: r.uvarint(), lastTerm: r.uvarint(), lastIndex: r.uvarint()}
+	if r.done() != nil || !c.open {
+		return
+	}
+	c.tales[from] = t
+	c.settle()
+}
+
+// settle closes the matter when a majority has spoken and nobody reaches further than we do.
+func (c *cut) settle() {
+	if !c.told() {
+		return
+	}
+	own := c.own()
+	for _, t := range c.tales { // a maximum and a conjunction: the order does not matter
+		c.floor = max(c.floor, t.term)
+		if t.beyond(own) {
+			return
+		}
+	}
+	c.open = false
+	a := &Append{Sync: true, ClearCut: true}
+	c.m.appends = append(c.m.appends, a)
+	c.m.fx.Append = append(c.m.fx.Append, a)
+}
+
+// told tells whether, with our own, a majority of voices is there.
+func (c *cut) told() bool {
+	voters := c.voters()
+	heard := 1
+	for _, id := range voters {
+		if _, ok := c.tales[id]; ok {
+			heard++
+		}
+	}
+	return heard > (len(voters)+1)/2
+}
+
+// refuses tells whether a message from a peer must not be answered because of the cut.
+func (c *cut) refuses(msg *raftpb.Message) bool {
+	switch msg.GetType() {
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		return c.open && !c.told() || msg.GetTerm() <= c.floor
+	case raftpb.MsgTimeoutNow:
+		return c.open
+	}
+	return false
+}
+
+// silences tells whether a message of ours must not be sent because of the cut.
+func (c *cut) silences(msg *raftpb.Message) bool {
+	t := msg.GetType()
+	return c.open && (t == raftpb.MsgVote || t == raftpb.MsgPreVote)
+}
