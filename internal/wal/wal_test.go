@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,33 +208,76 @@ func TestRollAndRelease(t *testing.T) {
 	wantEntries(t, span(first, 60, 1), got)
 }
 
+// readHook is a disk that calls a function before each read.
+type readHook struct {
+	*vfs.Mem
+	beforeRead func()
+}
+
+func (h *readHook) Create(name string) (vfs.File, error) {
+	f, err := h.Mem.Create(name)
+	return hookedFile{f, h}, err
+}
+
+type hookedFile struct {
+	vfs.File
+	hook *readHook
+}
+
+func (f hookedFile) ReadAt(p []byte, offset int64) (int, error) {
+	f.hook.beforeRead()
+	return f.File.ReadAt(p, offset)
+}
+
+// TestReleaseWhileReading releases the segments that a reader is about to read.
 func TestReleaseWhileReading(t *testing.T) {
-	m := newMem(t)
-	l, _ := open(t, m, small())
+	h := &readHook{Mem: newMem(t)}
+	h.beforeRead = func() {}
+	l, _ := open(t, h, small())
 	for i := uint64(1); i <= 30; i++ {
 		appendSync(t, l, wal.HardState{Term: 1}, span(i, i, 1))
 	}
 	must(t, l.Mark(wal.Mark{Index: 30, Term: 1}))
 	must(t, l.Sync())
+	h.beforeRead = func() { must(t, l.Release(30)) }
+	got, err := l.Entries(1, 31, math.MaxUint64)
+	must(t, err)
+	wantEntries(t, span(1, 30, 1), got)
+	if _, err := l.Entries(1, 2, 0); !errors.Is(err, raft.ErrCompacted) {
+		t.Errorf("released entry: %v", err)
+	}
+	must(t, l.Close())
+}
+
+// TestReadBesideWriter reads from a second goroutine; the race detector is the judge.
+func TestReadBesideWriter(t *testing.T) {
+	l, _ := open(t, newMem(t), small())
 	done := make(chan error)
 	go func() {
 		for {
-			first, _ := l.Bounds()
-			got, err := l.Entries(first, 31, math.MaxUint64)
-			if errors.Is(err, raft.ErrCompacted) || err == nil && first < 20 {
-				continue
+			first, last := l.Bounds()
+			got, err := l.Entries(first, last+1, math.MaxUint64)
+			switch {
+			case errors.Is(err, raft.ErrCompacted):
+			case err != nil:
+				done <- err
+				return
+			case uint64(len(got)) != last+1-first:
+				done <- fmt.Errorf("%d entries from %d to %d", len(got), first, last)
+				return
+			case last == 100:
+				done <- nil
+				return
 			}
-			if err == nil && len(got) != int(31-first) {
-				err = fmt.Errorf("%d entries from %d", len(got), first)
-			}
-			done <- err
-			return
 		}
 	}()
-	for i := uint64(1); i <= 30; i++ {
+	for i := uint64(1); i <= 100; i++ {
+		must(t, l.Mark(wal.Mark{Index: max(i, 10) - 10, Term: 1}))
+		appendSync(t, l, wal.HardState{Term: 1}, span(i, i, 1))
 		must(t, l.Release(i))
 	}
 	must(t, <-done)
+	must(t, l.Close())
 }
 
 func TestMarkBeyondLogResets(t *testing.T) {
@@ -401,8 +445,8 @@ func TestDamagedFiles(t *testing.T) {
 			if !errors.As(err, &corrupt) {
 				t.Fatalf("Open = %v, want a CorruptError", err)
 			}
-			if want := names[(damage.file+len(names))%len(names)]; corrupt.File != want {
-				t.Errorf("names %s, want %s", corrupt.File, want)
+			if want := names[(damage.file+len(names))%len(names)]; corrupt.File != want || corrupt.Offset != 0 {
+				t.Errorf("names %s at %d, want %s at 0", corrupt.File, corrupt.Offset, want)
 			}
 			if corrupt.StateKnown != damage.known {
 				t.Errorf("state known: %v, want %v (%v)", corrupt.StateKnown, damage.known, err)
@@ -426,6 +470,29 @@ func otherLife(t *testing.T) *vfs.Mem {
 	}
 	must(t, l.Close())
 	return m
+}
+
+// TestLostSeal zeroes each sector of a seal: the later segments prove that it was synced.
+func TestLostSeal(t *testing.T) {
+	m := filled(t)
+	names := segments(m)
+	name := names[len(names)-2]
+	raw, err := m.ReadFile(name)
+	must(t, err)
+	end := len(raw)
+	for raw[end-1] == 0 {
+		end--
+	}
+	for at := end - 4096; at < end; at += 512 {
+		damaged := slices.Clone(raw)
+		clear(damaged[at : at+512])
+		must(t, m.WriteFile(name, damaged))
+		_, _, err := wal.Open(m, dir, owner(), small())
+		var corrupt *wal.CorruptError
+		if !errors.As(err, &corrupt) || corrupt.File != name || corrupt.Offset != int64(at) {
+			t.Errorf("sector at %d: Open = %v, want a CorruptError there", at, err)
+		}
+	}
 }
 
 // TestTruncated cuts the last file at every sector: whatever is lost is noticed.
@@ -524,7 +591,7 @@ func TestPayloadThatLooksLikeHeader(t *testing.T) {
 	m := newMem(t)
 	l, _ := open(t, m, small())
 	value := make([]byte, 8000)
-	const inFront = 428 + 7*508 - 24 - 2 // payload of eight sectors, record header, length
+	const inFront = 428 + 7*508 - 24 - 3 // payload of eight sectors, record header, length
 	copy(value[inFront:], "okbt\x00\x00\x00\x00\x63\x00\x00\x00\x00\x00\x00\x00")
 	appendSync(t, l, wal.HardState{Term: 1}, []*raftpb.Entry{entry(1, 1, string(value))})
 	must(t, l.Close())
@@ -565,6 +632,21 @@ func TestTornBatchIsCutAndRemembered(t *testing.T) {
 		t.Errorf("cut %+v after ClearCut", found.Cut)
 	}
 	wantEntries(t, append(append(span(1, 9, 1), span(10, 19, 2)...), span(20, 21, 4)...), found.Entries)
+}
+
+func TestSecondCutJoinsFirst(t *testing.T) {
+	m := filled(t)
+	tearLast(t, m)
+	l, _ := open(t, m, small())
+	appendSync(t, l, wal.HardState{Term: 4}, span(20, 22, 4))
+	appendSync(t, l, wal.HardState{Term: 5}, span(23, 23, 5))
+	must(t, l.Close())
+	tearLast(t, m)
+	_, found := open(t, m, small())
+	want := &wal.Cut{KeptIndex: 19, KeptTerm: 2, Known: true, Index: 23, Term: 5}
+	if diff := cmp.Diff(want, found.Cut); diff != "" {
+		t.Errorf("cut differs:\n%s", diff)
+	}
 }
 
 // tearLast zeroes a body sector of the last batch, as a crash would leave it.
@@ -610,5 +692,28 @@ func TestDamageIsNoticedWhileReading(t *testing.T) {
 	var corrupt *wal.CorruptError
 	if !errors.As(err, &corrupt) || corrupt.Offset != 4096+512 {
 		t.Errorf("Entries = %v, want a CorruptError at 4608", err)
+	}
+}
+
+// TestOnOperatingSystem does a little of everything on real files.
+func TestOnOperatingSystem(t *testing.T) {
+	folder := path.Join(t.TempDir(), "wal")
+	for round := range uint64(3) {
+		l, found, err := wal.Open(vfs.OS(), folder, owner(), small())
+		must(t, err)
+		base := round * 20
+		if found.Fresh != (round == 0) || found.Cut != nil || found.HardState.Commit != base {
+			t.Fatalf("round %d: %+v", round, found)
+		}
+		if round > 0 {
+			wantEntries(t, span(base-4, base, 1), found.Entries)
+		}
+		for i := base + 1; i <= base+20; i++ {
+			appendSync(t, l, wal.HardState{Term: 1, Commit: i}, span(i, i, 1))
+		}
+		must(t, l.Mark(wal.Mark{Index: base + 15, Term: 1}))
+		must(t, l.Sync())
+		must(t, l.Release(base+15))
+		must(t, l.Close())
 	}
 }

@@ -37,16 +37,16 @@ func (b *budget) release(n int) {
 	}
 }
 
+// usedUp reports whether wait would wait.
+func (b *budget) usedUp() bool { return b.used.Load() >= b.limit }
+
 // wait returns when the budget is not used up; false if it was closed.
 func (b *budget) wait() bool {
-	if b.used.Load() < b.limit {
-		return true
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting.Add(1)
 	defer b.waiting.Add(-1)
-	for b.used.Load() >= b.limit && !b.closed {
+	for b.usedUp() && !b.closed {
 		b.more.Wait()
 	}
 	return !b.closed

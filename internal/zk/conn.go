@@ -185,6 +185,7 @@ func (c *conn) serve(frame []byte) {
 	it, n := c.push(len(frame))
 	it.xid, it.op = c.req.header.Xid, c.req.header.Op
 	c.enter(it, n)
+	c.req = request{} // An idle connection holds no command.
 	c.start()
 }
 

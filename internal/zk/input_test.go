@@ -338,7 +338,11 @@ func (f failing) Accept() (net.Conn, error) { return nil, f.err }
 func TestConnectionLimit(t *testing.T) {
 	inside(t, Options{MaxConnections: 2}, func(d *door) {
 		a, _ := d.login(), d.login()
+		start := time.Now()
 		d.dial().wantClosed()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("one more than the limit is closed after %v", took)
+		}
 		_ = a.socket.Close()
 		synctest.Wait()
 		d.login()

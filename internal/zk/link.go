@@ -18,7 +18,7 @@ const (
 	// must take that much.
 	writeBytesMax = 64 << 10
 	// outKeepBytes is the largest output buffer that is kept for later.
-	outKeepBytes = 64 << 10
+	outKeepBytes = 16 << 10
 	// lingerTime and lingerBytes bound what is read from a client after the last answer.
 	lingerTime  = time.Second
 	lingerBytes = 1 << 20
@@ -156,7 +156,7 @@ func (l *link) readFrames() error {
 			}
 			limit = l.srv.limits.frameBytes
 		default:
-			l.flush()
+			l.flushBeforeFill()
 			if err := l.fill(); err != nil {
 				return l.endOfInput(err)
 			}
@@ -184,11 +184,27 @@ func (l *link) readFirst() (word bool, err error) {
 
 // fill waits for input.
 func (l *link) fill() error {
-	err := l.input.fill(l.socket)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errSilent
+	for {
+		err := l.input.fill(l.socket)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !l.stillSending() {
+			return errSilent
+		}
 	}
-	return err
+}
+
+// stillSending gives a client that is silent more time while the writer is sending to it: the
+// client may be busy taking what it gets, and the write has a deadline of its own.
+func (l *link) stillSending() bool {
+	l.conn.mu.Lock()
+	defer l.conn.mu.Unlock()
+	if !l.sending || l.deaf || l.timeout == 0 {
+		return false
+	}
+	l.setDeadlineLocked(l.srv.nowNS(), l.timeout)
+	return true
 }
 
 // endOfInput judges an end of the input: while the connection drains it is to be expected, and
@@ -205,8 +221,11 @@ func (l *link) endOfInput(err error) error {
 // execute gives a frame to the connection when there is room for it. It reports false if the
 // connection takes no more frames.
 func (l *link) execute(frame []byte) bool {
-	if !l.srv.budget.wait() {
-		return false
+	if l.srv.budget.usedUp() {
+		l.flush() // What uses it up may be reads of this connection.
+		if !l.srv.budget.wait() {
+			return false
+		}
 	}
 	c := l.conn
 	c.mu.Lock()
@@ -250,6 +269,18 @@ func (l *link) flush() {
 	l.conn.mu.Lock()
 	defer l.conn.mu.Unlock()
 	l.flushLocked()
+}
+
+// flushBeforeFill is flush for the reader. The client had no chance to be heard while the server
+// was sending, so that time does not count.
+func (l *link) flushBeforeFill() {
+	l.conn.mu.Lock()
+	defer l.conn.mu.Unlock()
+	before := l.srv.nowNS()
+	l.flushLocked()
+	if now := l.srv.nowNS(); now-before > int64(l.timeout/extendPart) {
+		l.extendDeadlineLocked(now)
+	}
 }
 
 // flushLocked is flush for those who hold conn.mu; it lets go of it while it sends.

@@ -1,11 +1,14 @@
 package zk
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
@@ -145,6 +148,19 @@ func TestFailedSyncEndsTheConnection(t *testing.T) {
 		c.send(jute.OpSync, &jute.PathRequest{Path: "/"})
 		c.wantClosed() // After the time that a round may take.
 	})
+}
+
+// A sync that comes when no more rounds are made fails instead of waiting for ever.
+func TestSyncAfterTheLastRound(t *testing.T) {
+	c, _ := plainConn(t)
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	c.srv.syncs.run(ctx)
+	c.receive((&jute.PathRequest{Path: "/"}).Append((&jute.RequestHeader{Xid: 1, Op: jute.OpSync}).Append(nil)), 0)
+	c.advance(0)
+	if c.phase != phaseFinished || !errors.Is(c.reason, errShutdown) {
+		t.Errorf("phase %d, reason %v", c.phase, c.reason)
+	}
 }
 
 // Every reply carries the position of what it shows; that of a ping too.
@@ -290,6 +306,70 @@ func TestServerBudget(t *testing.T) {
 		<-sent
 		if used := d.server.srv.budget.used.Load(); used != 0 {
 			t.Errorf("%d bytes of the budget are used at the end", used)
+		}
+	})
+}
+
+// Reads that have not been answered because more were waiting to be read do not block themselves.
+func TestServerBudgetIsNotUsedUpByReads(t *testing.T) {
+	inside(t, Options{MaxServerBytes: 30}, func(d *door) {
+		c := d.login()
+		var stream []byte
+		for i := range 50 {
+			start := len(stream)
+			stream = get("/").Append((&jute.RequestHeader{Xid: int32(i), Op: jute.OpExists}).Append(jute.BeginFrame(stream)))
+			stream = jute.EndFrame(stream, start)
+		}
+		if _, err := c.socket.Write(stream); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 50 {
+			if r := c.recv(); r.Xid != int32(i) {
+				t.Fatalf("reply %d has xid %d", i, r.Xid)
+			}
+		}
+	})
+}
+
+// A client that takes long to read its replies is not taken for silent, whichever of the two
+// goroutines is sending: the reader sends the answer to a read, the writer that to a read behind a
+// write.
+func TestSlowReaderIsNotSilent(t *testing.T) {
+	t.Run("reader sends", func(t *testing.T) { testSlowReader(t, false) })
+	t.Run("writer sends", func(t *testing.T) { testSlowReader(t, true) })
+}
+
+func testSlowReader(t *testing.T, behindWrite bool) {
+	inside(t, Options{}, func(d *door) {
+		w := d.login()
+		w.want(0, jute.OpCreate, create("/big", string(make([]byte, 200_000))))
+		w.want(0, jute.OpCloseSession, nil)
+		c := d.dialMute()
+		c.sendFrame((&jute.ConnectRequest{TimeoutMS: 10_000}).Append(nil))
+		if _, err := readFrame(c.socket); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // The writer has nothing left to do for the handshake.
+		d.replica.set(func() { d.replica.held = true })
+		last, size := byte(2), 4+16+4+200_000+68
+		if behindWrite {
+			c.send(jute.OpDelete, &jute.PathVersionRequest{Path: "/none"})
+			last, size = 3, size+4+16
+		}
+		c.send(jute.OpGetData, get("/big"))
+		synctest.Wait()
+		d.replica.set(func() { d.replica.held = false })
+		var part [70_000]byte // More than is given to the socket at once.
+		for left := size; left > 0; {
+			time.Sleep(8 * time.Second)
+			n, err := io.ReadFull(c.socket, part[:min(left, len(part))])
+			if left -= n; err != nil {
+				t.Fatalf("%d bytes before the end: %v", left, err)
+			}
+		}
+		c.send(jute.OpExists, get("/"))
+		if frame, err := readFrame(c.socket); err != nil || frame[3] != last {
+			t.Errorf("reply %x, error %v", frame, err)
 		}
 	})
 }

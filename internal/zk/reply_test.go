@@ -109,6 +109,10 @@ func TestNothingAfterCloseSession(t *testing.T) {
 		d.replica.set(func() { d.replica.held = true })
 		c.send(jute.OpCreate, create("/before", ""))
 		c.send(jute.OpCloseSession, nil)
+		go func() { // The server need not even read it.
+			frame := jute.EndFrame(create("/after", "").Append((&jute.RequestHeader{Xid: 3, Op: 1}).Append(jute.BeginFrame(nil))), 0)
+			_, _ = c.socket.Write(frame)
+		}()
 		c.wantNothing()
 		if n := len(d.replica.pending()); n != 2 {
 			t.Errorf("%d commands under way, want 2", n)

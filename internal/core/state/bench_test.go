@@ -85,7 +85,6 @@ func BenchmarkApplyPut(b *testing.B) {
 	value := make([]byte, 100)
 	b.ReportAllocs()
 	b.ResetTimer()
-	defer reportCPU(b, cpuNow())
 	for i := 0; i < b.N; i += benchBatch {
 		for j := range puts {
 			puts[j] = command.Put{Key: keys[(i+j)*7%benchKeys], Value: value}
@@ -118,7 +117,6 @@ func BenchmarkApplyCreate(b *testing.B) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	defer reportCPU(b, cpuNow())
 	for i := 0; i < b.N; i += benchBatch {
 		if i > 0 && i%benchKeys == 0 {
 			b.StopTimer()
@@ -150,7 +148,6 @@ func BenchmarkGet(b *testing.B) {
 	v := x.m.View()
 	b.ReportAllocs()
 	b.ResetTimer()
-	defer reportCPU(b, cpuNow())
 	for i := range b.N {
 		r.Key = keys[i*7%benchKeys]
 		res, code := v.Range(&c, &r)
@@ -165,7 +162,6 @@ func BenchmarkDigest(b *testing.B) {
 	x := newBench(b)
 	x.fill(b, benchKeyList())
 	b.ResetTimer()
-	defer reportCPU(b, cpuNow())
 	for range b.N {
 		if x.m.recomputeDigest() != x.m.digest {
 			b.Fatal("digest")

@@ -34,16 +34,14 @@ func (m *Machine) Export(v View, w Sink) error {
 		"a snapshot begins between two entries, at the newest view")
 	m.exports++
 	defer func() { m.exports-- }()
-	x := &export{view: v, sink: w, plainFloor: m.plain.Floor(), treeFloor: m.tree.Floor()}
+	x := &export{view: v, sink: w}
+	plain := form[value]{kind: recordPlain, floor: m.plain.Floor(), bits: plainBits, write: (*encoder).value}
+	tree := form[znode]{kind: recordTree, floor: m.tree.Floor(), bits: treeBits, write: (*encoder).node}
 	for _, r := range m.unversioned() {
 		x.record(r.kind, r.data)
 	}
-	exportSpace(x, m.plain, recordPlain, x.plainFloor, plainBits, func(e *encoder, r *value, bits byte) {
-		e.value(r, bits&versionSharesData != 0)
-	})
-	exportSpace(x, m.tree, recordTree, x.treeFloor, treeBits, func(e *encoder, r *znode, bits byte) {
-		e.node(r, bits)
-	})
+	exportSpace(x, m.plain, plain)
+	exportSpace(x, m.tree, tree)
 	var e encoder
 	e.uint(x.records)
 	x.record(recordEnd, e.b)
@@ -55,11 +53,10 @@ func (m *Machine) Export(v View, w Sink) error {
 
 // export is one snapshot on its way.
 type export struct {
-	view                  View
-	sink                  Sink
-	plainFloor, treeFloor int64
-	records               uint64
-	err                   error // the first one; nothing is written after it
+	view    View
+	sink    Sink
+	records uint64
+	err     error // the first one; nothing is written after it
 
 	enc   encoder
 	keys  int // since the last call of Yield
@@ -137,10 +134,16 @@ func dataBits(data, before []byte) byte {
 	}
 }
 
-// exportSpace writes the items of one space. bits says what of a version is shared with the one before,
-// write encodes the rest.
-func exportSpace[R any](x *export, sp *mvcc.Space[R], kind uint8, floor int64,
-	bits func(r, before *R) byte, write func(*encoder, *R, byte)) {
+// form says how the versions of one space are written.
+type form[R any] struct {
+	kind  uint8
+	floor int64
+	bits  func(r, before *R) byte  // what a version shares with the one before
+	write func(*encoder, *R, byte) // encodes the rest
+}
+
+// exportSpace writes the items of one space.
+func exportSpace[R any](x *export, sp *mvcc.Space[R], f form[R]) {
 	from, more := "", true
 	var kept []*mvcc.Version[R]
 	for more && x.err == nil {
@@ -151,14 +154,14 @@ func exportSpace[R any](x *export, sp *mvcc.Space[R], kind uint8, floor int64,
 				return false
 			}
 			x.keys++
-			kept = needed(it, x.view.seq, floor, kept[:0])
+			kept = needed(it, x.view.seq, f.floor, kept[:0])
 			if len(kept) == 0 {
 				return true
 			}
 			x.enc.b = x.enc.b[:0]
 			x.enc.string(it.Key())
-			encodeVersions(&x.enc, kept, bits, write)
-			x.record(kind, x.enc.b)
+			f.encode(&x.enc, kept)
+			x.record(f.kind, x.enc.b)
 			x.bytes += len(x.enc.b)
 			return x.err == nil
 		})
@@ -189,14 +192,14 @@ func needed[R any](it *mvcc.Item[R], seq uint64, floor int64, kept []*mvcc.Versi
 	return kept
 }
 
-// encodeVersions appends versions that stand newest first, oldest first.
-func encodeVersions[R any](e *encoder, kept []*mvcc.Version[R], bits func(r, before *R) byte, write func(*encoder, *R, byte)) {
+// encode appends versions that stand newest first, oldest first.
+func (f form[R]) encode(e *encoder, kept []*mvcc.Version[R]) {
 	e.uint(uint64(len(kept)))
 	var none R
 	before := &none
 	for i := len(kept) - 1; i >= 0; i-- {
 		v := kept[i]
-		b := bits(&v.Record, before)
+		b := f.bits(&v.Record, before)
 		if v.Deleted {
 			e.byte(b | versionDeleted)
 		} else {
@@ -204,7 +207,7 @@ func encodeVersions[R any](e *encoder, kept []*mvcc.Version[R], bits func(r, bef
 		}
 		e.uint(v.Seq)
 		e.ints(v.Rev)
-		write(e, &v.Record, b)
+		f.write(e, &v.Record, b)
 		before = &v.Record
 	}
 }

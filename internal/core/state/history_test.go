@@ -29,7 +29,7 @@ func TestTreeFloorFollowsTime(t *testing.T) {
 	s.put("plain=1") // ten seconds after revision 2
 	read(1, Compacted)
 	read(2, OK)
-	if got := s.m.View().TreeFloor(); got != 2 {
+	if got := s.m.View().Log(true).Floor(); got != 2 {
 		t.Errorf("floor %d, want 2", got)
 	}
 	s.now += 5000
@@ -44,7 +44,7 @@ func TestTreeFloorFollowsTime(t *testing.T) {
 	s.now += 60_000
 	s.index++
 	s.m.Apply(&Entry{Index: s.index, Term: 1, Batch: command.Batch{Time: s.now}}, &s.out, nil)
-	if got := s.m.View().TreeFloor(); got < 4 {
+	if got := s.m.View().Log(true).Floor(); got < 4 {
 		t.Errorf("an entry without commands left the floor at %d", got)
 	}
 }

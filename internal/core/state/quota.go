@@ -118,8 +118,9 @@ func (m *Machine) mayGrow(path string, data []byte, old *znode) Code {
 	return OK
 }
 
-// overHardLimit says whether size more bytes of data and nodes more nodes at path are too many. It checks as
-// ZooKeeperServer.checkQuota does: a field that does not change is not checked. One that shrinks is: data that is replaced by shorter data is still refused while the whole is above the limit.
+// overHardLimit says whether size more bytes of data and nodes more nodes at path are too many. It checks
+// as ZooKeeperServer.checkQuota does: a figure that does not change is not checked, but one that
+// shrinks is, so that shorter data is still refused while the whole stays above the limit.
 func (m *Machine) overHardLimit(path string, size, nodes int64) bool {
 	q := m.quotaOf(path)
 	if q == "" {

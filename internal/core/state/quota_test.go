@@ -145,6 +145,8 @@ func TestHardLimits(t *testing.T) {
 	w.want(OK, &command.SetData{Path: quotaPath + "/a/" + limitsName, Data: []byte("byteHardLimit=1"), Version: -1})
 	w.want(QuotaExceeded, &command.SetData{Path: "/a/y", Data: make([]byte, 3), Version: -1}) // shrinks, but stays above
 	w.want(OK, &command.SetData{Path: "/a/y", Data: make([]byte, 1), Version: -1})
+	w.want(OK, &command.SetData{Path: quotaPath + "/a/" + limitsName, Data: []byte("countHardLimit=1"), Version: -1})
+	w.want(OK, &command.SetData{Path: "/a/y", Data: make([]byte, 50), Version: -1}) // adds no node
 	w.want(OK, &command.Delete{Path: quotaPath + "/a/" + statsName, Version: -1})
 	w.want(OK, sized("/a/big", 100)) // nothing to compare with
 	w.m.settings.EnforceQuota = false

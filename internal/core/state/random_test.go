@@ -285,9 +285,15 @@ func TestRandomCommands(t *testing.T) {
 		m.Apply(&Entry{Index: 1, Term: 1, Batch: command.Batch{Time: time, Proposals: []command.Proposal{{Command: boot}}}}, &out, nil)
 		for i := range rapid.IntRange(1, 40).Draw(t, "entries") {
 			old := m.View()
-			before := readAll(t, old)
+			var before []any
+			if i%8 == 7 {
+				before = readAll(t, old)
+			}
 			m.Apply(d.entry(uint64(i)+2, &time, &term), &out, nil)
 			auditMachine(t, m)
+			if before == nil {
+				continue
+			}
 			if d := cmp.Diff(before, readAll(t, old)); d != "" {
 				t.Fatalf("a view changed (-before +after):\n%s", d)
 			}

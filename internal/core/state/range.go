@@ -14,6 +14,7 @@ type row struct {
 	rev   int64  // mod_revision of a plain key
 	value *value // nil for a znode
 	node  *znode // nil for a plain key
+	gone  bool   // node is what the tombstone of a znode keeps
 }
 
 // keyValue makes of a row what etcd clients see. prefix is the mount point of the tree. A lean one has no
@@ -107,13 +108,13 @@ func (rd *reading) listAllows(acl *accessList) Code {
 }
 
 // seqAt returns the sequence number at which a request for a revision reads; 0 or less is the view itself.
-func (v View) seqAt(rev int64, s span) (uint64, Code) {
+func seqAt(v View, rev int64, s span) (uint64, Code) {
 	switch {
 	case rev > v.revision:
 		return 0, FutureRevision
 	case rev <= 0 || rev == v.revision:
 		return v.seq, OK
-	case rev < v.floorOf(s):
+	case rev < floorOf(v.m, s):
 		return 0, Compacted
 	case v.m.mount.coversSpan(s):
 		return min(v.seq, v.m.tree.SeqAt(rev)), OK
@@ -123,17 +124,17 @@ func (v View) seqAt(rev int64, s span) (uint64, Code) {
 }
 
 // floorOf returns the lowest revision at which the keys of a span can be read.
-func (v View) floorOf(s span) int64 {
-	if v.m.mount.coversSpan(s) {
-		return v.m.treeHistory.floor
+func floorOf(m *Machine, s span) int64 {
+	if m.mount.coversSpan(s) {
+		return m.treeHistory.floor
 	}
-	return v.m.compacted
+	return m.compacted
 }
 
 // fetch answers a Range whose caller may make it.
-func (v View) fetch(c *command.Caller, r *command.Range) (*RangeResult, Code) {
+func fetch(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
 	s := spanOf(r.Key, r.End)
-	seq, code := v.seqAt(r.Revision, s)
+	seq, code := seqAt(v, r.Revision, s)
 	if code != OK {
 		return nil, code
 	}

@@ -189,10 +189,10 @@ func (d *decoder) lease() *lease {
 	return l
 }
 
-// value appends a version's record; shares says that its data are those of the version before.
-func (e *encoder) value(v *value, shares bool) {
+// value appends a version's record, without what it shares with the version before.
+func (e *encoder) value(v *value, bits byte) {
 	e.ints(v.create, v.version, v.lease)
-	if !shares {
+	if bits&versionSharesData == 0 {
 		e.bytes(v.data)
 	}
 }

@@ -144,6 +144,8 @@ func TestEphemeralNeedsSession(t *testing.T) {
 // being closed and after it is gone.
 func TestEphemeralsOfOldView(t *testing.T) {
 	w := newWorld(t, zkSettings())
+	w.open(2)
+	w.must(OK, w.caller(2), withFlags("/other", command.FlagEphemeral))
 	w.make("/p")
 	for i := range 300 {
 		w.want(OK, withFlags("/p/e"+sequenceName(int32(i)), command.FlagEphemeral))
@@ -151,6 +153,7 @@ func TestEphemeralsOfOldView(t *testing.T) {
 	old := w.m.View()
 	w.want(OK, withFlags("/late", command.FlagEphemeral))
 	w.want(OK, &command.Delete{Path: "/p/e" + sequenceName(0), Version: -1})
+	w.want(OK, &command.Delete{Path: "/other", Version: -1})
 	yields := 0
 	w.index++
 	c := w.caller(1)

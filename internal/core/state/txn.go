@@ -44,19 +44,19 @@ func (r *txnRun) do(t *command.Txn) (*TxnResult, Code) {
 
 // choose decides which branch a txn takes, and then the txns in that branch.
 func (r *txnRun) choose(t *command.Txn) Code {
-	holds := true
+	success := true
 	for i := range t.Compares {
-		ok, code := r.before.holds(r.caller, &t.Compares[i])
+		ok, code := holds(r.before, r.caller, &t.Compares[i])
 		if code != OK {
 			return code
 		}
 		if !ok {
-			holds = false
+			success = false
 			break
 		}
 	}
-	r.taken = append(r.taken, holds)
-	for _, op := range branch(t, holds) {
+	r.taken = append(r.taken, success)
+	for _, op := range branch(t, success) {
 		if nested, ok := op.(*command.Txn); ok {
 			if code := r.choose(nested); code != OK {
 				return code
@@ -67,18 +67,18 @@ func (r *txnRun) choose(t *command.Txn) Code {
 }
 
 // branch returns the operations that a txn carries out.
-func branch(t *command.Txn, holds bool) []command.Command {
-	if holds {
+func branch(t *command.Txn, success bool) []command.Command {
+	if success {
 		return t.Success
 	}
 	return t.Failure
 }
 
 // turn returns the branch taken by the txn that the pass under way has come to.
-func (r *txnRun) turn(t *command.Txn) (ops []command.Command, holds bool) {
-	holds = r.taken[r.next]
+func (r *txnRun) turn(t *command.Txn) (ops []command.Command, success bool) {
+	success = r.taken[r.next]
 	r.next++
-	return branch(t, holds), holds
+	return branch(t, success), success
 }
 
 // check refuses the txn if one of the operations on its path cannot be carried out in the state before it.
@@ -88,7 +88,7 @@ func (r *txnRun) check(t *command.Txn) Code {
 		var code Code
 		switch op := op.(type) {
 		case *command.Range:
-			code = r.before.checkRevision(op)
+			code = checkRevision(r.before, op)
 		case *command.Txn:
 			code = r.check(op)
 		case *command.Put:
@@ -112,13 +112,13 @@ func (r *txnRun) check(t *command.Txn) Code {
 
 // checkRevision checks the revision of a Range within a txn. Unlike outside, a negative one does not mean
 // now: it is compared with the floor, as in etcd.
-func (v View) checkRevision(r *command.Range) Code {
+func checkRevision(v View, r *command.Range) Code {
 	switch {
 	case r.Revision == 0:
 		return OK
 	case r.Revision > v.revision:
 		return FutureRevision
-	case r.Revision < v.floorOf(spanOf(r.Key, r.End)):
+	case r.Revision < floorOf(v.m, spanOf(r.Key, r.End)):
 		return Compacted
 	default:
 		return OK
@@ -127,8 +127,8 @@ func (v View) checkRevision(r *command.Range) Code {
 
 // carryOut does the operations of one txn on the path.
 func (r *txnRun) carryOut(t *command.Txn) (*TxnResult, Code) {
-	ops, holds := r.turn(t)
-	res := &TxnResult{Succeeded: holds, Responses: make([]any, len(ops)), Revisions: make([]int64, len(ops))}
+	ops, success := r.turn(t)
+	res := &TxnResult{Succeeded: success, Responses: make([]any, len(ops)), Revisions: make([]int64, len(ops))}
 	for i, op := range ops {
 		body, code := r.operation(op)
 		if code != OK {
@@ -152,7 +152,7 @@ func (r *txnRun) view() View {
 func (r *txnRun) operation(op command.Command) (body any, code Code) {
 	switch op := op.(type) {
 	case *command.Range:
-		return r.view().fetch(r.caller, op)
+		return fetch(r.view(), r.caller, op)
 	case *command.Put:
 		code, body = r.machine.putOne(op)
 	case *command.DeleteRange:
@@ -165,19 +165,19 @@ func (r *txnRun) operation(op command.Command) (body any, code Code) {
 
 // holds decides one compare. All keys of its range must satisfy it; if there is none, it is as if there
 // were one with nothing but zeros, save that no value equals or differs from that of an absent key.
-func (v View) holds(c *command.Caller, cp *command.Compare) (bool, Code) {
+func holds(v View, c *command.Caller, cp *command.Compare) (bool, Code) {
 	rd := reading{view: v, caller: c, seq: v.seq, strict: true}
-	found, holds := false, true
+	found, ok := false, true
 	code := rd.each(spanOf(cp.Key, cp.End), func(row row) bool {
 		found = true
 		kv := row.keyValue("", false)
-		holds = satisfies(cp, &kv)
-		return holds
+		ok = satisfies(cp, &kv)
+		return ok
 	})
 	if !found {
-		holds = cp.Target != command.CompareValue && satisfies(cp, &KeyValue{})
+		ok = cp.Target != command.CompareValue && satisfies(cp, &KeyValue{})
 	}
-	return holds, code
+	return ok, code
 }
 
 // satisfies compares one key.

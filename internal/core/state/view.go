@@ -67,10 +67,6 @@ func (v View) Time() int64 { return v.time }
 // CompactRevision returns the lowest revision at which plain keys can be read; -1 if nothing was ever compacted.
 func (v View) CompactRevision() int64 { return v.m.compacted }
 
-// TreeFloor returns the lowest revision at which the keys of the tree can be read; it is below 1 as long as all
-// history is there.
-func (v View) TreeFloor() int64 { return v.m.treeHistory.floor }
-
 // Settings returns the settings of the cluster; false if it has none yet.
 func (v View) Settings() (command.Settings, bool) { return v.m.settings, v.m.bootstrapped }
 
@@ -79,7 +75,7 @@ func (v View) Range(c *command.Caller, r *command.Range) (*RangeResult, Code) {
 	if code := v.m.authorize(c, r); code != OK {
 		return nil, code
 	}
-	return v.fetch(c, r)
+	return fetch(v, c, r)
 }
 
 // Txn answers an etcd Txn that has no operations but Range, and Txn of the same kind. One that has others is
@@ -139,7 +135,7 @@ func (v View) LeaseKeys(id int64) []string {
 		return nil
 	}
 	keys := slices.Collect(maps.Keys(l.keys))
-	for path := range l.nodes { // sorted below
+	for path := range l.nodes { // in any order: sorted below
 		if v.m.hasKey(path) {
 			keys = append(keys, v.m.mount.prefix+path)
 		}

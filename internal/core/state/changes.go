@@ -1,0 +1,134 @@
+package state
+
+import "github.com/okapi-kv/okapi/internal/core/command"
+
+// ChangeLog is the log of changes that etcd watches read: of the tree or of the plain keys, up to a view. A
+// watch reads exactly one of them, as no range has keys of both.
+type ChangeLog struct {
+	view View
+	tree bool
+}
+
+// Log returns the log of the tree's keys, or that of the plain ones.
+func (v View) Log(tree bool) ChangeLog { return ChangeLog{view: v, tree: tree} }
+
+// LogOf returns the log in which a watch of the keys [key, end) finds its changes; key and end are as
+// in command.Range.
+func (v View) LogOf(key, end string) ChangeLog {
+	return v.Log(v.m.mount.coversSpan(spanOf(key, end)))
+}
+
+// Floor returns the lowest revision whose changes are still there; -1 if all are. In a tree without keys it
+// means nothing.
+func (l ChangeLog) Floor() int64 {
+	if l.tree {
+		return l.view.m.treeHistory.floor
+	}
+	return l.view.m.compacted
+}
+
+// Head returns the newest revision of the log.
+func (l ChangeLog) Head() int64 { return l.view.revision }
+
+// Each calls fn for the changes of keys from a revision on, in order, until fn returns false. The revision must
+// not be below the floor. The Change is used again for the next call. A change of a znode's metadata alone is
+// none of its key.
+func (l ChangeLog) Each(revision int64, fn func(*Change) bool) {
+	revision = max(revision, 1)
+	m, c := l.view.m, Change{view: l.view}
+	if !l.tree {
+		m.plain.Changes(revision, func(it *plainItem, v *plainVersion) bool {
+			c.Key, c.Revision, c.Deleted = it.Key(), v.Rev, v.Deleted
+			c.now, c.before = plainRow(it, v), plainRow(it, v.Prev())
+			return v.Seq <= l.view.seq && fn(&c)
+		})
+		return
+	}
+	if m.mount.prefix == "" {
+		return
+	}
+	m.tree.Changes(revision, func(it *treeItem, v *treeVersion) bool {
+		if v.Seq > l.view.seq {
+			return false
+		}
+		if reserved(it.Key()) || !changesKey(v) {
+			return true
+		}
+		c.Key, c.Revision, c.Deleted = m.mount.prefix+it.Key(), v.Rev, v.Deleted
+		c.now, c.before = treeRow(it, v), treeRow(it, v.Prev())
+		return fn(&c)
+	})
+}
+
+// changesKey says whether a version of a znode differs from the one before in more than metadata: each
+// write of the data changes the node's version, and one that was deleted and created anew has a
+// tombstone in between.
+func changesKey(v *treeVersion) bool {
+	p := v.Prev()
+	return v.Deleted || p == nil || p.Deleted || p.Record.version != v.Record.version
+}
+
+// plainRow and treeRow return what stands in a version; v may be nil or a tombstone.
+func plainRow(it *plainItem, v *plainVersion) row {
+	if v == nil || v.Deleted {
+		return row{}
+	}
+	return row{key: it.Key(), rev: v.Rev, value: &v.Record}
+}
+
+func treeRow(it *treeItem, v *treeVersion) row {
+	if v == nil {
+		return row{}
+	}
+	r := row{key: it.Key(), node: &v.Record}
+	r.gone = v.Deleted
+	return r
+}
+
+// Change is one change of one key.
+type Change struct {
+	Key string
+	// Revision is the revision of the command that made it. A command may change a key several times.
+	Revision int64
+	// Deleted says that the key was deleted; else it was put.
+	Deleted bool
+
+	view        View
+	now, before row
+}
+
+// KeyValue returns what was put; for a deletion, the key and its revision alone.
+func (c *Change) KeyValue() KeyValue {
+	if c.Deleted {
+		return KeyValue{Key: c.Key, ModRevision: c.Revision}
+	}
+	return c.now.keyValue(c.view.m.mount.prefix, false)
+}
+
+// Before returns what the key was just before the change; false if it was not there, or if that is no
+// longer known.
+func (c *Change) Before() (KeyValue, bool) {
+	if c.before.gone || c.before.node == nil && c.before.value == nil {
+		return KeyValue{}, false
+	}
+	return c.before.keyValue(c.view.m.mount.prefix, false), true
+}
+
+// ReadableBy says whether the caller may learn of the change: by the access list that the znode had, and
+// by today's if it lives. Plain keys have none.
+func (c *Change) ReadableBy(caller *command.Caller) bool {
+	z := c.now.node
+	if z == nil {
+		return true
+	}
+	m := c.view.m
+	if m.nodeAllows(caller, z.acl, command.PermRead) != OK {
+		return false
+	}
+	it := m.tree.Get(c.now.key)
+	if it == nil {
+		return true
+	}
+	today := it.At(c.view.seq)
+	return today == nil || m.nodeAllows(caller, today.Record.acl, command.PermRead) == OK
+}
