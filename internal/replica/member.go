@@ -155,7 +155,7 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 	case Applied:
 		m.wasApplied(in)
 	case SnapshotTaken:
-		m.snapshotTaken(in)
+		m.store.snapshotTaken(snapshotMark{in.Index, in.Term}, in.Conf, in.Keep)
 	case SnapshotReceived:
 		m.snapshotReceived(in)
 	case SnapshotSent:

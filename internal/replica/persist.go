@@ -9,8 +9,7 @@ import (
 )
 
 // Log is the durable log of a member; *wal.Log is one.
-//
-// tidy: why: it is one thing with one implementation; the simulator keeps a record around it.
+// tidy: it is one thing with one implementation, around which the simulator keeps its own record.
 type Log interface {
 	Append(hs wal.HardState, entries []*raftpb.Entry) error
 	Mark(m wal.Mark) error

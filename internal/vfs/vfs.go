@@ -13,8 +13,7 @@ import (
 
 // File is one open file. It is not safe for concurrent use, except that ReadAt may run
 // beside one writer that writes elsewhere in the file.
-//
-// tidy: why: a file is read, written, sized, synced and closed; a narrower type would be cast back.
+// tidy: a file is read, written, sized, synced and closed; a narrower type would be cast back.
 type File interface {
 	io.ReaderAt
 	io.WriterAt

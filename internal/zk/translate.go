@@ -19,7 +19,22 @@ func translate(op jute.OpCode, r *jute.Reader) (command.Command, []jute.OpCode) 
 	case jute.OpCloseSession:
 		return &command.CloseSession{}, nil
 	}
-	return translateOne(op, r), nil
+	cmd := translateOne(op, r)
+	if create, ok := cmd.(*command.Create); ok {
+		settleContainer(op, create)
+	}
+	return cmd, nil
+}
+
+// settleContainer makes the opcode decide whether a create that stands alone makes a container
+// (PrepRequestProcessor.pRequest2TxnCreate). In a multi it is the flags that decide (Op.Create).
+func settleContainer(op jute.OpCode, c *command.Create) {
+	switch {
+	case op == jute.OpCreateContainer && c.Flags == command.FlagPersistent:
+		c.Flags = command.FlagContainer
+	case (op == jute.OpCreate || op == jute.OpCreate2) && c.Flags == command.FlagContainer:
+		c.Flags = command.FlagPersistent
+	}
 }
 
 // translateOne translates the writes that may stand alone and in a multi.

@@ -134,7 +134,7 @@ func (v View) LeaseKeys(id int64) []string {
 	if l == nil {
 		return nil
 	}
-	keys := slices.Collect(maps.Keys(l.keys))
+	keys := slices.Sorted(maps.Keys(l.keys))
 	for path := range l.nodes { // in any order: sorted below
 		if v.m.hasKey(path) {
 			keys = append(keys, v.m.mount.prefix+path)
