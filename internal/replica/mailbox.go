@@ -26,12 +26,18 @@ func (b *mailbox[T]) put(items ...T) {
 	}
 }
 
-// take returns all items and leaves spare as the room for the next ones.
+// spareItems is the most room that is kept for the next items: a burst does not hold memory for ever.
+const spareItems = 4096
+
+// take returns all items and leaves spare, which an earlier take returned, as the room for the next ones.
 func (b *mailbox[T]) take(spare []T) []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	items := b.items
-	clear(spare[:cap(spare)])
+	if cap(spare) > spareItems {
+		spare = nil
+	}
+	clear(spare)
 	b.items = spare[:0]
 	return items
 }

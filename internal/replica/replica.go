@@ -173,12 +173,16 @@ func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(s
 	if size > r.opts.MaxCommandBytes {
 		return ErrTooLarge
 	}
+	p.ID.Number = r.waiters.Add(done)
 	select {
 	case <-r.stopped:
-		return ErrStopped
+		// Run may have told everybody before we were there to be told.
+		if r.waiters.take(p.ID.Number) != nil {
+			return ErrStopped
+		}
+		return nil
 	default:
 	}
-	p.ID.Number = r.waiters.Add(done)
 	r.inbox.put(Propose{Commands: []Pending{{
 		Number: p.ID.Number, Encoded: command.AppendProposal(make([]byte, 0, size), &p),
 	}}})

@@ -225,7 +225,7 @@ func (c *client) connect(op int) {
 	} else {
 		cmd = &command.AttachSession{ID: c.session, Password: c.password, Timeout: int32(c.timeoutMS)}
 	}
-	epoch := n.epoch
+	epoch, begun := n.epoch, w.now
 	n.propose(caller, cmd, func(r state.Result, err error) {
 		if c.op != op {
 			return
@@ -237,14 +237,24 @@ func (c *client) connect(op int) {
 			c.session = 0
 		case r.Code != state.OK:
 			w.fail("session of client %d: %v", c.name, r.Code)
+		case w.now-begun > c.timeoutMS*millisecond/3:
+			// The leader counts from when it applied the command: a member that hears of it late closes.
+			if c.session == 0 {
+				c.adopt(r.Body.(*state.SessionResult))
+			}
 		default:
 			s := r.Body.(*state.SessionResult)
-			c.session, c.password, c.generation, c.sequence = s.ID, s.Password, s.Generation, 0
+			c.adopt(s)
 			c.at, c.atEpoch = n, epoch
-			w.check.sessions[s.ID].heardAt = w.now
+			w.check.sessions[s.ID].heardAt = begun
 			c.saw(r.Seq)
 		}
 	})
+}
+
+// adopt takes over the session that the cluster gave.
+func (c *client) adopt(s *state.SessionResult) {
+	c.session, c.password, c.generation, c.sequence = s.ID, s.Password, s.Generation, 0
 }
 
 // ordered sends a write of the session and checks that the session never goes back.

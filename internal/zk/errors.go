@@ -15,6 +15,7 @@ var (
 	errFrameLength     = errors.New("frame length is negative or above the limit")
 	errZxidAhead       = errors.New("client has seen a zxid that this member has not")
 	errSessionGone     = errors.New("session is expired, closed, or attached elsewhere")
+	errLateSession     = errors.New("session was opened or attached too long ago when this member heard of it")
 	errSessionRefused  = errors.New("session was refused")
 	errNotVouching     = errors.New("member may not vouch for sessions now")
 	errCommandLost     = errors.New("a command of the session was lost")

@@ -3,6 +3,7 @@ package zk
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
@@ -15,6 +16,11 @@ const maxConnectBytes = 4096
 
 // maxDraws bounds how often an id is drawn for one new session.
 const maxDraws = 8
+
+// vouchedPart is the part of its timeout for which a session is vouched for without news from the leader. The
+// leader counts the timeout from when it applied the command that opened or attached the session; a
+// member that applies it later than this must not tell its client that the session lives.
+const vouchedPart = 3
 
 // handshake opens or attaches the session of a connection.
 type handshake struct {
@@ -103,6 +109,8 @@ func (h *handshake) finish(it *item) {
 		c.finish(errSessionGone)
 	case it.result.Code != state.OK || !ok:
 		c.finish(fmt.Errorf("%w: %v", errSessionRefused, it.result.Code))
+	case c.nowNS-it.atNS > int64(session.TimeoutMS)*int64(time.Millisecond)/vouchedPart:
+		c.finish(errLateSession)
 	case it.result.Zxid < h.request.LastZxidSeen:
 		c.finish(errZxidAhead)
 	default:

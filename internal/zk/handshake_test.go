@@ -364,3 +364,24 @@ func TestSilentClientIsClosed(t *testing.T) {
 		<-stopped
 	})
 }
+
+// TestLateSession checks that a session which the leader has been counting down for long is not handed out.
+func TestLateSession(t *testing.T) {
+	for _, c := range []struct {
+		wait    time.Duration
+		refused bool
+	}{{3 * time.Second, false}, {3400 * time.Millisecond, true}} {
+		inside(t, Options{}, func(d *door) {
+			d.replica.set(func() { d.replica.held = true })
+			client := d.dial()
+			client.sendFrame((&jute.ConnectRequest{TimeoutMS: 10_000, Password: make([]byte, 16)}).Append(nil))
+			time.Sleep(c.wait) // the bubble's time
+			d.replica.set(func() { d.replica.held = false })
+			if c.refused {
+				client.wantClosed()
+				return
+			}
+			client.login2()
+		})
+	}
+}
