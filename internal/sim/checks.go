@@ -5,6 +5,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -24,6 +25,7 @@ type checks struct {
 	gone                   map[command.ID]bool // told not done
 	newest                 uint64              // the highest position that anybody has been told
 	reads                  []readCheck
+	accesses               []access
 	sessions               map[int64]*sessionCheck
 	probes                 map[uint64]int
 	done, notDone, unknown int
@@ -215,6 +217,20 @@ func (w *World) probe() {
 	}
 }
 
+// access notes that a client asks for something, and returns how to note the answer.
+func (c *checks) access(a access) (answered func(value string, done bool)) {
+	if a.key == "" || strings.HasPrefix(a.key, "/zk/") {
+		return func(string, bool) {}
+	}
+	c.accesses = append(c.accesses, a)
+	at := len(c.accesses) - 1
+	return func(value string, done bool) {
+		a := &c.accesses[at]
+		a.known, a.value, a.answer = true, value, c.world.now
+		a.void = !done
+	}
+}
+
 // end checks what must hold once the cluster has healed.
 func (c *checks) end() {
 	w := c.world
@@ -228,6 +244,9 @@ func (c *checks) end() {
 	}
 	if w.failure != nil {
 		return
+	}
+	if w.cfg.Seed%10 == 0 {
+		c.linearizable()
 	}
 	w.nodes[0].store.Read(func(v state.View) {
 		c.readsMatch(v)

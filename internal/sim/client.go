@@ -109,24 +109,27 @@ func (c *client) keyOp(op int) {
 		if c.lease != 0 {
 			n.touch(c.lease, 0)
 		}
-		c.write(op, n, &command.Put{Key: fmt.Sprintf("l%d", c.name), Value: c.value(), Lease: c.lease})
+		c.write(op, n, &command.Put{Key: fmt.Sprintf("l%d", c.name), Value: c.value(), Lease: c.lease}, "", "")
 	case 4:
-		c.write(op, n, &command.DeleteRange{Key: key, PrevKV: true})
+		c.write(op, n, &command.DeleteRange{Key: key, PrevKV: true}, key, "")
 	case 5, 6:
 		c.write(op, n, &command.Txn{
 			Compares: []command.Compare{{Key: key, Target: command.CompareVersion, Result: command.CompareGreater, Number: 1}},
 			Success:  []command.Command{&command.Put{Key: key, Value: c.value()}, &command.Range{Key: "k", End: "l"}},
 			Failure:  []command.Command{&command.Put{Key: key, Value: c.value(), PrevKV: true}, &command.Put{Key: "n" + key, Value: c.value()}},
-		})
+		}, key, string(c.value()))
 	default:
-		c.write(op, n, &command.Put{Key: key, Value: c.value(), PrevKV: true})
+		c.write(op, n, &command.Put{Key: key, Value: c.value(), PrevKV: true}, key, string(c.value()))
 	}
 }
 
-func (c *client) write(op int, n *node, cmd command.Command) {
+// write proposes a command that, done, leaves value in key; the key is empty if that cannot be said.
+func (c *client) write(op int, n *node, cmd command.Command, key, value string) {
 	floor := c.world.check.began()
+	record := c.world.check.access(access{client: c.name, key: key, write: true, value: value, call: c.world.now})
 	n.propose(command.Caller{Protocol: command.Etcd}, cmd, func(r state.Result, err error) {
 		if err == nil {
+			record(value, r.Code == state.OK)
 			c.world.check.returned(fmt.Sprintf("a write by client %d", c.name), floor, r.Seq)
 		}
 		c.answered(op)
@@ -150,6 +153,7 @@ func (c *client) grant(op int, n *node) {
 // get is a linearizable read.
 func (c *client) get(op int, n *node, key string) {
 	floor := c.world.check.began()
+	record := c.world.check.access(access{client: c.name, key: key, call: c.world.now})
 	n.readIndex(func(err error) {
 		if err != nil {
 			c.answered(op)
@@ -161,6 +165,7 @@ func (c *client) get(op int, n *node, key string) {
 			if r.found {
 				r.value = string(res.KVs[0].Value)
 			}
+			record(r.value, true)
 			c.world.check.reads = append(c.world.check.reads, r)
 			c.world.check.returned(fmt.Sprintf("a linearizable read by client %d at member %d", c.name, n.id), floor, v.Seq())
 		})

@@ -74,3 +74,32 @@ func TestPlantedBugs(t *testing.T) {
 		})
 	}
 }
+
+// TestLinearizable checks the checker: a stale read is found, an unknown write may explain a read.
+func TestLinearizable(t *testing.T) {
+	write := func(value string, call, answer int64, known bool) access {
+		return access{key: "k", write: true, value: value, call: call, answer: answer, known: known}
+	}
+	read := func(value string, call, answer int64) access {
+		return access{key: "k", value: value, call: call, answer: answer, known: true}
+	}
+	for _, c := range []struct {
+		name     string
+		accesses []access
+		legal    bool
+	}{
+		{"read of the last write", []access{write("a", 1, 2, true), read("a", 3, 4)}, true},
+		{"stale read", []access{write("a", 1, 2, true), write("b", 3, 4, true), read("a", 5, 6)}, false},
+		{"read during the write", []access{write("a", 1, 2, true), write("b", 3, 9, true), read("a", 5, 6)}, true},
+		{"reads that go back", []access{write("a", 1, 2, true), write("b", 3, 9, true), read("b", 4, 5), read("a", 6, 7)}, false},
+		{"late unknown write", []access{write("a", 1, 2, true), write("b", 3, 4, false), read("a", 5, 6), read("b", 7, 8)}, true},
+		{"value from nowhere", []access{read("x", 1, 2)}, false},
+	} {
+		w := &World{check: newChecks()}
+		w.check.world, w.check.accesses = w, c.accesses
+		w.check.linearizable()
+		if legal := w.failure == nil; legal != c.legal {
+			t.Errorf("%s: legal %v, want %v", c.name, legal, c.legal)
+		}
+	}
+}
