@@ -48,7 +48,7 @@ func (a *archive) run(ctx context.Context) error {
 			continue
 		}
 		a.r.opts.Logger.Info("snapshot written", "index", done.Index, "ms", a.r.monotonicMS()-start)
-		done.Keep = done.Index - min(done.Index, keptEntries)
+		done.Keep = done.Index - min(done.Index-1, keptEntries)
 		a.finished.put(done)
 	}
 }
@@ -61,7 +61,7 @@ func (a *archive) mark() error {
 			return err
 		}
 		a.r.inbox.put(s)
-		if err := a.r.persister.Release(s.Keep); err != nil {
+		if err := a.r.persister.Release(s.Keep - 1); err != nil {
 			return err
 		}
 	}

@@ -58,7 +58,7 @@ type Applied struct {
 type SnapshotTaken struct {
 	Index, Term uint64
 	Conf        *raftpb.ConfState
-	// Keep is the lowest index that is to stay readable for members that lag.
+	// Keep is the lowest index that is to stay readable for members that lag; at least 1.
 	Keep uint64
 }
 

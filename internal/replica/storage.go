@@ -170,6 +170,9 @@ func (s *storage) Term(i uint64) (uint64, error) {
 		return s.tail[i-s.tailFirst].GetTerm(), nil
 	}
 	entries, err := s.disk.Entries(i, i+1, 0)
+	if errors.Is(err, raft.ErrCompacted) {
+		return 0, raft.ErrCompacted // raft compares it itself
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read entry %d of the log: %w", i, err)
 	}

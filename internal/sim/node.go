@@ -350,9 +350,9 @@ func (n *node) snapshotWritten(done replica.SnapshotTaken) {
 		n.diskFailed("mark", err)
 		return
 	}
-	done.Keep = done.Index - min(done.Index, uint64(n.world.rng.IntN(50)))
+	done.Keep = done.Index - min(done.Index-1, uint64(n.world.rng.IntN(50)))
 	n.step(done)
-	if err := n.persister.Release(done.Keep); err != nil {
+	if err := n.persister.Release(done.Keep - 1); err != nil {
 		n.diskFailed("release", err)
 	}
 }
