@@ -71,8 +71,9 @@ type Replica struct {
 
 	started time.Time
 	status  atomic.Pointer[MemberStatus]
-	serving chan struct{} // closed when reads and writes may begin
-	served  sync.Once
+	ready   chan struct{} // closed when an entry of the current term is applied and the settings are known
+	isReady sync.Once
+	serving chan struct{} // closed when clients may be let in
 	stopped chan struct{} // closed when Run ends
 }
 
@@ -91,7 +92,7 @@ func New(o Options) (*Replica, error) {
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
 		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
 
-		started: o.Clock.Now(), touched: make(map[int64]struct{}), serving: make(chan struct{}), stopped: make(chan struct{}),
+		started: o.Clock.Now(), touched: make(map[int64]struct{}), ready: make(chan struct{}), serving: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	r.archive = newArchive(r)
 	r.applier = NewApplier(o.ID, r.store, r.waiters)
@@ -115,7 +116,7 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.archive.run} {
+	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.archive.run, r.runOpening} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				cancel(err)
@@ -135,7 +136,7 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 }
 
 // Serving is closed once this member may answer clients: an entry of the current term has been applied
-// here, and the cluster has its settings.
+// here, the cluster has its settings, and everything that was acknowledged before is applied here.
 func (r *Replica) Serving() <-chan struct{} { return r.serving }
 
 // Status describes the member.
@@ -259,6 +260,6 @@ func (r *Replica) publishStatus() {
 	s := r.member.Status()
 	r.status.Store(&s)
 	if s.Serving && r.member.bootstrapped {
-		r.served.Do(func() { close(r.serving) })
+		r.isReady.Do(func() { close(r.ready) })
 	}
 }

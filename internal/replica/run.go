@@ -36,6 +36,20 @@ func (r *Replica) runLoop(ctx context.Context) error {
 	}
 }
 
+// runOpening lets clients in when this member has caught up for the first time: one that was away long would
+// make the first of them wait.
+func (r *Replica) runOpening(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-r.ready:
+	}
+	if r.ReadIndex(ctx) == nil {
+		close(r.serving)
+	}
+	return nil
+}
+
 // gather joins proposals that came one by one into a single input, in place of the last of them, so
 // that they are batched together.
 func gather(inputs []Input) []Input {
