@@ -61,12 +61,16 @@ func FromSeed(seed uint64) Config {
 		}
 		return p * rng.Float64()
 	}
+	delay := 40 * millisecond
+	if rng.IntN(4) == 0 {
+		delay = 300 * millisecond // slow links: messages of one election meet those of the next
+	}
 	return Config{
 		Seed: seed, Members: []int{1, 3, 3, 3, 5}[rng.IntN(5)], Clients: 2 + rng.IntN(7),
 		FaultTime: 15 * second, HealTime: 25 * second,
 		SnapshotBytes: uint64(2000 + rng.IntN(60000)), SegmentBytes: 64 << 10,
 		Loss: some(0.2), Duplicate: some(0.2),
-		DelayLo: 100, DelayHi: 200 + rng.Int64N(40*millisecond),
+		DelayLo: 100, DelayHi: 200 + rng.Int64N(delay),
 		SyncLo: 50, SyncHi: 100 + rng.Int64N(20*millisecond),
 		Crash: some(0.4), CrashAll: some(0.1), Partition: some(0.4), OneWay: some(0.3), Pause: some(0.3), Stall: some(0.2),
 		CrashPoint: some(0.3), VoteCrash: some(0.6), Transfer: some(0.3), ClockDrift: 0.05 * rng.Float64(), Survive: rng.Float64(),

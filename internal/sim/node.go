@@ -243,8 +243,8 @@ func (n *node) pumpWriter() {
 func (n *node) crashAfterVote(batch []*replica.Append) {
 	w := n.world
 	for _, a := range batch {
-		if n.up && a.Hard.GetVote() != 0 && len(a.Entries) == 0 && !w.healed && w.chance(w.cfg.VoteCrash) {
-			n.crashFor(w.between(0, 20*millisecond))
+		if v := a.Hard.GetVote(); n.up && v != 0 && v != n.id && len(a.Entries) == 0 && !w.healed && w.chance(w.cfg.VoteCrash) {
+			n.crashFor(w.between(0, 5*millisecond))
 			return
 		}
 	}
