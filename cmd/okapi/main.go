@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, server.Run))
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Program{Version: server.Version, Serve: server.Run}))
 }

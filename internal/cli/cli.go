@@ -26,10 +26,18 @@ import (
 // error of ctx, if it was told to stop, and any other error if it could not start or go on.
 type ServeFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error
 
+// Program is what stands behind the command line.
+type Program struct {
+	// Version is this release, such as 1.2.3.
+	Version string
+	// Serve runs a member.
+	Serve ServeFunc
+}
+
 // Main carries out the command line args (without the program's name) and returns the exit
 // status: 0, or 1 after any problem. Help and answers go to out, the log and problems to errs.
-func Main(args []string, out, errs io.Writer, serve ServeFunc) int {
-	root := rootCommand(serve, errs)
+func Main(args []string, out, errs io.Writer, p Program) int {
+	root := rootCommand(p, errs)
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
@@ -42,7 +50,7 @@ func Main(args []string, out, errs io.Writer, serve ServeFunc) int {
 	return 0
 }
 
-func rootCommand(serve ServeFunc, errs io.Writer) *cobra.Command {
+func rootCommand(p Program, errs io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "okapi",
 		Short: "A coordination server for ZooKeeper and etcd clients",
@@ -55,7 +63,7 @@ func rootCommand(serve ServeFunc, errs io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(serve, errs), versionCommand())
+	root.AddCommand(serveCommand(p.Serve, errs), versionCommand(p.Version))
 	return root
 }
 

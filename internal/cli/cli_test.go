@@ -18,7 +18,7 @@ import (
 // call runs Main with a ServeFunc and returns status, output and errors.
 func call(serve ServeFunc, args ...string) (int, string, string) {
 	var out, errs bytes.Buffer
-	status := Main(args, &out, &errs, serve)
+	status := Main(args, &out, &errs, Program{Version: "1.2.3", Serve: serve})
 	return status, out.String(), errs.String()
 }
 
@@ -119,16 +119,15 @@ func TestHelp(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	status, out, _ := call(never, "version")
-	if status != 0 || !strings.HasPrefix(out, "okapi ") || !strings.HasSuffix(out, "ZooKeeper 3.9 / etcd 3.7 compatible\n") {
+	if status != 0 || !strings.HasPrefix(out, "okapi 1.2.3\n") || !strings.HasSuffix(out, "ZooKeeper 3.9 / etcd 3.7 compatible\n") {
 		t.Errorf("status %d, out %q", status, out)
 	}
 	var b bytes.Buffer
 	build := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}}}
-	build.Main.Version = "v1.2.3"
-	if err := printVersion(&b, build); err != nil {
+	if err := printVersion(&b, "1.2.3", build); err != nil {
 		t.Fatal(err)
 	}
-	if want := "okapi v1.2.3\nrevision abc with changes\n"; !strings.HasPrefix(b.String(), want) {
+	if want := "okapi 1.2.3\nrevision abc with changes\n"; !strings.HasPrefix(b.String(), want) {
 		t.Errorf("printed %q, want %q first", b.String(), want)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // Compatible names the versions of the two protocols whose behaviour holds where versions differ.
 const Compatible = "ZooKeeper 3.9 / etcd 3.7 compatible"
 
-func versionCommand() *cobra.Command {
+func versionCommand(version string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
@@ -22,18 +22,14 @@ func versionCommand() *cobra.Command {
 			if !ok {
 				build = &debug.BuildInfo{}
 			}
-			return printVersion(cmd.OutOrStdout(), build)
+			return printVersion(cmd.OutOrStdout(), version, build)
 		},
 	}
 }
 
-// printVersion prints what is known of the build; the go command records the revision if it
-// built from a repository.
-func printVersion(out io.Writer, build *debug.BuildInfo) error {
-	version := build.Main.Version
-	if version == "" || version == "(devel)" {
-		version = "development build"
-	}
+// printVersion prints the release and what is known of the build; the go command records the
+// revision if it built from a repository.
+func printVersion(out io.Writer, version string, build *debug.BuildInfo) error {
 	setting := map[string]string{}
 	for _, s := range build.Settings {
 		setting[s.Key] = s.Value

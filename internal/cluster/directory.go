@@ -24,6 +24,10 @@ const (
 	// that holds nothing else counts as empty.
 	LockFile = "okapi.lock"
 
+	// foundingFile exists from before the identity does until the member has a log. Its absence
+	// says that a log without content is a log that was lost.
+	foundingFile = "okapi.founding"
+
 	identityTemporary = IdentityFile + ".tmp"
 	identityTitle     = "okapi data directory"
 	identityBytesMax  = 4 << 10
@@ -67,7 +71,7 @@ type ForeignError struct {
 // Error names both owners and what to do.
 func (e *ForeignError) Error() string {
 	if e.Have.ClusterID != e.Want.ClusterID {
-		return fmt.Sprintf("data directory %s belongs to cluster %x, not to cluster %x: give this member its own --data-dir, or correct --initial-cluster and its token",
+		return fmt.Sprintf("data directory %s belongs to cluster %x, not to cluster %x: give this member its own --data-dir, or correct --initial-cluster, --initial-advertise-peer-urls and --initial-cluster-token",
 			e.Path, e.Have.ClusterID, e.Want.ClusterID)
 	}
 	return fmt.Sprintf("data directory %s belongs to member %x (%q), not to member %x (%q) of the same cluster: give each member its own --data-dir",
@@ -116,6 +120,8 @@ func (e *OccupiedError) Error() string {
 	switch {
 	case e.Identified:
 		return fmt.Sprintf("data directory %s already holds a member", e.Path)
+	case e.Found == "snap" || e.Found == "wal":
+		return fmt.Sprintf("data directory %s holds %q and has lost its %s: restore the whole directory, or choose an empty --data-dir", e.Path, e.Found, IdentityFile)
 	case e.Found == "member":
 		return fmt.Sprintf("data directory %s is not okapi's: it holds %q, as etcd's does; choose an empty --data-dir", e.Path, e.Found)
 	case e.Found == "version-2":
@@ -129,6 +135,9 @@ var (
 	errLines    = errors.New("its lines are not as expected")
 	errIdentity = errors.New("identity is incomplete")
 )
+
+// adviceFolder ends what is said about a folder that cannot be used.
+const adviceFolder = "set --data-dir to a folder that this user can read and write"
 
 // Directory is a data directory. Its methods do not lock it: the caller holds LockFile.
 type Directory struct {
@@ -146,7 +155,7 @@ func (d Directory) Load() (Identity, error) {
 		return Identity{}, ErrNoIdentity
 	}
 	if err != nil {
-		return Identity{}, fmt.Errorf("read data directory: %w", err)
+		return Identity{}, fmt.Errorf("read data directory: %w: %s", err, adviceFolder)
 	}
 	if !slices.Contains(names, IdentityFile) {
 		if i := slices.IndexFunc(names, foreignName); i >= 0 {
@@ -156,6 +165,9 @@ func (d Directory) Load() (Identity, error) {
 	}
 	name := path.Join(d.Path, IdentityFile)
 	text, err := d.read(name)
+	if errors.Is(err, fs.ErrPermission) {
+		return Identity{}, fmt.Errorf("read data directory: %w: %s", err, adviceFolder)
+	}
 	if err != nil {
 		return Identity{}, &CorruptError{Path: name, Reason: err}
 	}
@@ -166,7 +178,7 @@ func (d Directory) Load() (Identity, error) {
 // member that is about to use it, the rest of a creation that a crash cut short, and what mkfs
 // puts into the root of a volume.
 func foreignName(name string) bool {
-	return name != LockFile && name != identityTemporary && name != "lost+found"
+	return name != LockFile && name != foundingFile && name != identityTemporary && name != "lost+found"
 }
 
 func (d Directory) read(name string) (text string, err error) {
@@ -201,7 +213,8 @@ func (d Directory) Verify(have, want Identity) error {
 }
 
 // Create makes the directory, if need be, and writes the identity, durably and in one step:
-// after a crash the directory has it or is still empty. Format is set to FormatNewest. A
+// after a crash the directory has it or is still empty. Until Founded is called it counts as
+// unfinished, see Founding. Format is set to FormatNewest. A
 // directory that is not empty is refused as by Load, one that has an identity with
 // *OccupiedError.
 func (d Directory) Create(id Identity) error {
@@ -219,8 +232,14 @@ func (d Directory) Create(id Identity) error {
 	case !errors.Is(err, ErrNoIdentity):
 		return err
 	}
-	if err := d.makeFolder(); err != nil {
-		return err
+	if err := vfs.MakeFolder(d.FS, path.Clean(d.Path)); err != nil {
+		return fmt.Errorf("make data directory: %w: %s", err, adviceFolder)
+	}
+	if err := d.write(path.Join(d.Path, foundingFile), ""); err != nil {
+		return fmt.Errorf("write data directory: %w: %s", err, adviceFolder)
+	}
+	if err := d.FS.SyncDir(d.Path); err != nil {
+		return fmt.Errorf("sync data directory: %w", err)
 	}
 	temporary := path.Join(d.Path, identityTemporary)
 	if err := d.write(temporary, text); err != nil {
@@ -235,28 +254,28 @@ func (d Directory) Create(id Identity) error {
 	return nil
 }
 
-// makeFolder makes the directory and the parents that are missing; their names are durable
-// before the directory has content.
-func (d Directory) makeFolder() error {
-	var grown []string // folders that get a new name in them
-	for name := path.Clean(d.Path); ; name = path.Dir(name) {
-		_, err := d.FS.Stat(name)
-		if err == nil {
-			break
-		}
-		parent := path.Dir(name)
-		if !errors.Is(err, fs.ErrNotExist) || parent == name {
-			return fmt.Errorf("look for data directory: %w", err)
-		}
-		grown = append(grown, parent)
+// Founding tells whether the member of this directory is still being made: Create was called and
+// Founded was not. Only then may its log be begun; a member that has lost its log must not come
+// back without it, because the others count on its votes and entries.
+func (d Directory) Founding() (bool, error) {
+	_, err := d.FS.Stat(path.Join(d.Path, foundingFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	if err := d.FS.MkdirAll(d.Path); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", foundingFile, err)
 	}
-	for _, name := range slices.Backward(grown) {
-		if err := d.FS.SyncDir(name); err != nil {
-			return fmt.Errorf("sync parent of data directory: %w", err)
-		}
+	return true, nil
+}
+
+// Founded says that the log exists durably; it is called before the member first says anything to
+// anybody. It may be called again.
+func (d Directory) Founded() error {
+	if err := d.FS.Remove(path.Join(d.Path, foundingFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", foundingFile, err)
+	}
+	if err := d.FS.SyncDir(d.Path); err != nil {
+		return fmt.Errorf("sync data directory: %w", err)
 	}
 	return nil
 }

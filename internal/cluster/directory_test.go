@@ -134,6 +134,7 @@ func TestRefusalsTouchNothing(t *testing.T) {
 		{"line too many", IdentityFile, withSum(testText + "x y\n"), corrupt, "not as expected"},
 		{"etcd", "member", "", occupied, `it holds "member", as etcd's does; choose an empty --data-dir`},
 		{"zookeeper", "version-2", "", occupied, "as ZooKeeper's does"},
+		{"no identity", "wal", "", occupied, `holds "wal" and has lost its okapi.identity: restore the whole directory`},
 		{"something", "notes.txt", "", occupied, `is not empty and not okapi's: it holds "notes.txt"`},
 	} {
 		d, mem := newDirectory()
@@ -195,6 +196,36 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestFounding walks through the beginning of a member: until it has a log, which it says itself,
+// the directory counts as unfinished, and never again afterwards.
+func TestFounding(t *testing.T) {
+	d, mem := newDirectory()
+	is := func(when string, want bool) {
+		t.Helper()
+		if got, err := d.Founding(); err != nil || got != want {
+			t.Errorf("%s: Founding = %v, %v", when, got, err)
+		}
+	}
+	is("nothing", false)
+	if err := d.Create(testIdentity); err != nil {
+		t.Fatal(err)
+	}
+	is("created", true)
+	d.FS = mem.Clone(vfs.Survival{Seed: 1})
+	is("created, after a power cut", true)
+	for range 2 {
+		if err := d.Founded(); err != nil {
+			t.Fatal(err)
+		}
+		is("founded", false)
+	}
+	d.FS = d.FS.(*vfs.Mem).Clone(vfs.Survival{Seed: 1})
+	is("founded, after a power cut", false)
+	if got, err := d.Load(); err != nil || got != testIdentity {
+		t.Errorf("Load = %+v, %v", got, err)
+	}
+}
+
 func TestReadErrorIsNotAnEmptyDirectory(t *testing.T) {
 	d, mem := newDirectory()
 	if err := d.Create(testIdentity); err != nil {
@@ -234,7 +265,10 @@ func TestCreateSurvivesACrashAnywhere(t *testing.T) {
 				t.Errorf("survival %v, stop %d: %+v, %v", survival, stop, got, loadErr)
 			}
 			if err == nil {
-				if stop < 5 {
+				if founding, err := after.Founding(); err != nil || !founding {
+					t.Errorf("survival %v: created, and then Founding = %v, %v", survival, founding, err)
+				}
+				if stop < 7 {
 					t.Errorf("only %d changing operations", stop-1)
 				}
 				break
@@ -245,7 +279,7 @@ func TestCreateSurvivesACrashAnywhere(t *testing.T) {
 
 // TestCreateReportsEveryFailure fails each write and sync.
 func TestCreateReportsEveryFailure(t *testing.T) {
-	for _, f := range []vfs.Faults{{FailWrite: 1}, {FailWrite: 1, PartialBytes: 10}, {FailSync: 1}, {FailSync: 2}, {FailSync: 3}, {LimitBytes: 20}} {
+	for _, f := range []vfs.Faults{{FailWrite: 1}, {FailWrite: 1, PartialBytes: 10}, {FailSync: 1}, {FailSync: 2}, {FailSync: 3}, {FailSync: 4}, {FailSync: 5}, {LimitBytes: 20}} {
 		d, mem := newDirectory()
 		mem.SetFaults(f)
 		if err := d.Create(testIdentity); err == nil {

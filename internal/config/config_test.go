@@ -189,13 +189,32 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// A text that cannot be read hides no other problem, and nothing is said about what would only be
+// wrong beside the default that stands in for it.
+func TestUnreadableTextHidesNothing(t *testing.T) {
+	_, err := Load(inputs([]string{
+		"heartbeat-interval=x", "election-timeout=200", "max-txn-ops=0", "initial-advertise-peer-urls=,",
+		"initial-cluster=default=http://10.0.0.1:2380",
+	}, nil, ""))
+	problems, _ := err.(Problems)
+	want := []string{"--initial-advertise-peer-urls: \",\"", "--heartbeat-interval: \"x\"", "--max-txn-ops: 0"}
+	if len(problems) != len(want) {
+		t.Fatalf("problems are %q, want %d", problems, len(want))
+	}
+	for i := range want {
+		if !strings.HasPrefix(problems[i], want[i]) {
+			t.Errorf("problem %d is %q, want %q", i, problems[i], want[i])
+		}
+	}
+}
+
 func TestPeerTLS(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.pem")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{"peer-cert-file=" + file, "peer-key-file=" + file, "listen-peer-urls=https://127.0.0.1:2380"}
+	flags := []string{"peer-cert-file=" + file, "peer-key-file=" + file, "peer-trusted-ca-file=" + file, "listen-peer-urls=https://127.0.0.1:2380"}
 	got, err := Load(inputs(flags, nil, ""))
 	if err != nil || !got.PeerTLS() {
 		t.Errorf("TLS is %v, error %v", got.PeerTLS(), err)
@@ -203,6 +222,7 @@ func TestPeerTLS(t *testing.T) {
 	for _, c := range []struct{ flags, want string }{
 		{"peer-key-file=" + file, "--peer-cert-file: needs --peer-key-file"},
 		{"peer-cert-file=" + file + " peer-key-file=" + file, "use https"},
+		{"peer-cert-file=" + file + " peer-key-file=" + file + " listen-peer-urls=https://127.0.0.1:2380", "--peer-cert-file: needs --peer-trusted-ca-file"},
 		{"peer-cert-file=" + file + " listen-peer-urls=https://127.0.0.1:2380 peer-key-file=" + dir + "/none.pem", "--peer-key-file: open"},
 	} {
 		if _, err := Load(inputs(strings.Fields(c.flags), nil, "")); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -34,6 +34,7 @@ func Load(in Inputs) (Config, error) {
 	c.AdvertiseClientURLs, c.InitialAdvertisePeerURLs, c.InitialCluster = nil, nil, nil
 
 	file, problems := readFile(in)
+	unread := map[string]bool{}
 	for _, r := range c.rows() {
 		raw, source := lookup(in, file, r.flag)
 		if source == FromDefault {
@@ -41,16 +42,14 @@ func Load(in Inputs) (Config, error) {
 		}
 		if err := r.value.parse(raw); err != nil {
 			problems = append(problems, fmt.Sprintf("%s: %q: %v", origin(r.flag, source), raw, err))
+			unread[r.flag] = true
 			continue
 		}
 		c.sources[r.flag] = source
 	}
 	c.derive()
-	if len(problems) > 0 {
+	if problems = append(problems, c.validate(unread)...); len(problems) > 0 {
 		return Config{}, problems
-	}
-	if err := c.Validate(); err != nil {
-		return Config{}, err
 	}
 	return c, nil
 }

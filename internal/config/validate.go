@@ -29,29 +29,38 @@ const (
 // Validate returns nil or Problems: everything that is wrong, at once. It reads the files of the
 // TLS settings and changes nothing.
 func (c *Config) Validate() error {
-	v := &validator{config: c}
+	if problems := c.validate(nil); len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+// validate returns the problems of all settings but those in unread, whose text made no sense and
+// which therefore hold defaults.
+func (c *Config) validate(unread map[string]bool) Problems {
+	v := &validator{config: c, unread: unread}
 	v.member()
 	v.clients()
 	v.cluster()
 	v.limits()
 	v.tls()
-	if len(v.problems) > 0 {
-		return v.problems
-	}
-	return nil
+	return v.problems
 }
 
 // validator collects the problems of one Config.
 type validator struct {
 	config   *Config
 	problems Problems
+	// unread holds the flags that have been reported already; nothing is said about them, nor about
+	// others compared with them.
+	unread map[string]bool
 	// listeners holds what already listens on an address, by address.
 	listeners map[string]string
 }
 
 // problem notes that the setting is wrong unless ok; the text says what is wrong and what to do.
 func (v *validator) problem(ok bool, flag, format string, args ...any) {
-	if ok {
+	if ok || v.unread[flag] {
 		return
 	}
 	source, set := v.config.sources[flag]
@@ -101,7 +110,7 @@ func (v *validator) cluster() {
 	v.problem(c.InitialClusterState == StateNew || c.InitialClusterState == StateExisting, "initial-cluster-state", "%q: want %s or %s", c.InitialClusterState, StateNew, StateExisting)
 	v.problem(c.InitialClusterToken != "", "initial-cluster-token", "is empty: give all members the same text")
 	v.problem(c.HeartbeatIntervalMS >= minHeartbeatMS, "heartbeat-interval", "%d ms: want at least %d", c.HeartbeatIntervalMS, minHeartbeatMS)
-	v.problem(c.ElectionTimeoutMS >= minHeartbeats*c.HeartbeatIntervalMS, "election-timeout", "%d ms: want at least %d times --heartbeat-interval (%d ms)", c.ElectionTimeoutMS, minHeartbeats, c.HeartbeatIntervalMS)
+	v.problem(c.ElectionTimeoutMS >= minHeartbeats*c.HeartbeatIntervalMS || v.unread["heartbeat-interval"], "election-timeout", "%d ms: want at least %d times --heartbeat-interval (%d ms)", c.ElectionTimeoutMS, minHeartbeats, c.HeartbeatIntervalMS)
 	v.problem(c.ElectionTimeoutMS <= maxElectionMS, "election-timeout", "%d ms: want at most %d", c.ElectionTimeoutMS, maxElectionMS)
 }
 
@@ -123,6 +132,9 @@ func (v *validator) initialCluster() {
 		}
 	}
 	i := slices.IndexFunc(c.InitialCluster, func(m Member) bool { return m.Name == c.Name })
+	if v.unread["initial-advertise-peer-urls"] {
+		return
+	}
 	if i < 0 {
 		v.problem(false, flag, "does not name this member, %q: add %s=%s or correct --name", c.Name, c.Name, strings.Join(c.InitialAdvertisePeerURLs, ","))
 		return
@@ -165,6 +177,7 @@ func validPrefix(prefix string) bool {
 func (v *validator) tls() {
 	c := v.config
 	v.problem((c.PeerCertFile == "") == (c.PeerKeyFile == ""), "peer-cert-file", "needs --peer-key-file, and the other way round: set both or none")
+	v.problem(c.PeerCertFile == "" || c.PeerTrustedCAFile != "", "peer-cert-file", "needs --peer-trusted-ca-file: members let in only those whose certificate comes from it")
 	v.problem(c.PeerTrustedCAFile == "" || c.PeerCertFile != "", "peer-trusted-ca-file", "needs --peer-cert-file and --peer-key-file: set them too")
 	for _, f := range []struct{ flag, name string }{
 		{"peer-cert-file", c.PeerCertFile}, {"peer-key-file", c.PeerKeyFile}, {"peer-trusted-ca-file", c.PeerTrustedCAFile},

@@ -9,7 +9,12 @@
 //
 // Time is a count of ticks. Every id has a deadline and stands in one bucket of a wheel; a keep-alive
 // only stores a new deadline, and when the bucket comes up, an id whose deadline has moved goes into
-// a later bucket. So a touch costs one map look-up, however many ids there are.
+// a later bucket. So a touch costs one map look-up, however many ids there are. A member that does not lead
+// keeps deadlines but no wheel.
+//
+// An id that is forgotten, or must come up sooner, leaves its old place in the wheel behind. Such places are
+// passed over when their bucket comes up, and all of them are removed as soon as they outnumber the others: a
+// lease of a hundred years that is granted and revoked again and again must not fill the memory.
 //
 // # Invariants
 //
@@ -43,8 +48,9 @@ type Lessor struct {
 	now     int64 // ticks since the start
 	leading bool
 	ids     map[int64]*entry
-	wheel   map[int64][]int64 // by tick
-	swept   int64             // buckets up to here are empty
+	// wheel holds ids by tick; only while leading. It has places for standing ids with a bucket and stale ones.
+	wheel           map[int64][]int64
+	standing, stale int
 }
 
 // New makes an empty Lessor whose ticks are tickMS milliseconds apart.
@@ -62,25 +68,29 @@ func (l *Lessor) Set(id, ttlMS int64, generation uint64) {
 	e.generation, e.frozen = generation, false
 	e.ttl = (ttlMS+l.tickMS-1)/l.tickMS + 1 // the tick under way is already partly over
 	l.arm(id, e, l.now+e.ttl)
+	l.sweep()
 }
 
 // Forget drops an id that has ended.
-func (l *Lessor) Forget(id int64) { delete(l.ids, id) }
+func (l *Lessor) Forget(id int64) {
+	if e := l.ids[id]; e != nil {
+		l.leave(e)
+		delete(l.ids, id)
+		l.sweep()
+	}
+}
 
 // Reset drops everything; the holder fills it again from the state machine.
 func (l *Lessor) Reset() {
 	clear(l.ids)
-	clear(l.wheel)
+	l.clearWheel()
 }
 
 // Touch gives ids their whole TTL again. Unknown and frozen ids are passed over.
 func (l *Lessor) Touch(ids []int64) {
 	for _, id := range ids {
 		if e := l.ids[id]; e != nil && !e.frozen {
-			e.deadline = l.now + e.ttl
-			if e.bucket == 0 {
-				l.arm(id, e, e.deadline)
-			}
+			e.deadline = max(e.deadline, l.now+e.ttl) // never sooner than a new leader promised
 		}
 	}
 }
@@ -89,16 +99,19 @@ func (l *Lessor) Touch(ids []int64) {
 // keep-alives of the change of leaders may be lost.
 func (l *Lessor) Promote(graceMS int64) {
 	l.leading = true
+	l.clearWheel()
 	grace := (graceMS + l.tickMS - 1) / l.tickMS
-	for _, id := range l.sorted() {
-		e := l.ids[id]
+	for id, e := range l.ids { // buckets are sorted when they come up
 		e.frozen = false
 		l.arm(id, e, l.now+e.ttl+grace)
 	}
 }
 
 // Demote stops the countdown on a member that no longer leads.
-func (l *Lessor) Demote() { l.leading = false }
+func (l *Lessor) Demote() {
+	l.leading = false
+	l.clearWheel()
+}
 
 // Tick advances time by one tick and returns, in order of id, whose time is up. They are frozen.
 func (l *Lessor) Tick() []Due {
@@ -106,25 +119,24 @@ func (l *Lessor) Tick() []Due {
 	if !l.leading {
 		return nil
 	}
+	ids := l.wheel[l.now]
+	delete(l.wheel, l.now)
+	slices.Sort(ids)
 	var due []Due
-	for l.swept < l.now {
-		l.swept++
-		ids := l.wheel[l.swept]
-		delete(l.wheel, l.swept)
-		slices.Sort(ids)
-		for _, id := range ids {
-			e := l.ids[id]
-			if e == nil || e.bucket != l.swept || e.frozen {
-				continue
-			}
-			e.bucket = 0
-			if e.deadline > l.now {
-				l.arm(id, e, e.deadline)
-				continue
-			}
-			e.frozen = true
-			due = append(due, Due{ID: id, Generation: e.generation})
+	for _, id := range ids {
+		e := l.ids[id]
+		if e == nil || e.bucket != l.now {
+			l.stale--
+			continue
 		}
+		e.bucket = 0
+		l.standing--
+		if e.deadline > l.now {
+			l.arm(id, e, e.deadline)
+			continue
+		}
+		e.frozen = true
+		due = append(due, Due{ID: id, Generation: e.generation})
 	}
 	return due
 }
@@ -146,22 +158,50 @@ func (l *Lessor) Remaining(id int64) (ms int64, ok bool) {
 	return max(0, e.deadline-l.now) * l.tickMS, true
 }
 
-// arm sets the deadline and sees that the id stands in a bucket no later than it. A later bucket is
-// left standing only if it comes up first.
+// arm sets the deadline and sees that the id stands in a bucket no later than it. An earlier bucket is good
+// enough: when it comes up, the id moves on.
 func (l *Lessor) arm(id int64, e *entry, deadline int64) {
 	e.deadline = deadline
-	if e.bucket > l.swept && e.bucket <= deadline {
+	if !l.leading || e.bucket != 0 && e.bucket <= deadline {
 		return
 	}
-	e.bucket = max(deadline, l.swept+1)
+	l.leave(e)
+	e.bucket = max(deadline, l.now+1)
 	l.wheel[e.bucket] = append(l.wheel[e.bucket], id)
+	l.standing++
 }
 
-func (l *Lessor) sorted() []int64 {
-	ids := make([]int64, 0, len(l.ids))
-	for id := range l.ids {
-		ids = append(ids, id)
+// leave takes an id out of its bucket; its place stays behind.
+func (l *Lessor) leave(e *entry) {
+	if e.bucket != 0 {
+		e.bucket = 0
+		l.standing--
+		l.stale++
 	}
-	slices.Sort(ids)
-	return ids
+}
+
+// staleKept is how many stale places are not worth the work of removing them.
+const staleKept = 1024
+
+// sweep builds the wheel anew when most of it is stale, so each stale place is paid for once. It must not run
+// while a bucket is being emptied.
+func (l *Lessor) sweep() {
+	if l.stale <= staleKept || l.stale <= l.standing {
+		return
+	}
+	clear(l.wheel)
+	l.stale = 0
+	for id, e := range l.ids { // buckets are sorted when they come up
+		if e.bucket != 0 {
+			l.wheel[e.bucket] = append(l.wheel[e.bucket], id)
+		}
+	}
+}
+
+func (l *Lessor) clearWheel() {
+	clear(l.wheel)
+	l.standing, l.stale = 0, 0
+	for _, e := range l.ids { // each by itself
+		e.bucket = 0
+	}
 }

@@ -61,7 +61,8 @@ func (a *archive) mark() error {
 			return err
 		}
 		a.r.inbox.put(s)
-		if err := a.r.persister.Release(s.Keep - 1); err != nil {
+		// One more stays: the Member reads the term of the entry before the first it keeps.
+		if err := a.r.persister.Release(s.Keep - min(s.Keep, 2)); err != nil {
 			return err
 		}
 	}
@@ -120,4 +121,14 @@ func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
 	}
 	a.r.inbox.put(SnapshotReceived{From: from, Message: bytes.Clone(header)})
 	return nil
+}
+
+// install replaces the state machine by a received snapshot.
+func (a *archive) install(job *Append) (Appended, error) {
+	in, err := a.r.applier.Install(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), job)
+	if err != nil {
+		return Appended{}, fmt.Errorf("install snapshot: %w", err)
+	}
+	a.r.gate.advance(job.Snapshot.GetMetadata().GetIndex())
+	return in, nil
 }

@@ -20,6 +20,9 @@
 //	apply     apply.go      the committed entry is decoded and applied
 //	publish   publish.go    the new view becomes readable, then the waiter is told
 //
+// Beside that line stand the care for sessions and leases (duties.go), for snapshots (archive.go,
+// snapshot.go, boot.go), and for a log whose end was torn (cut.go).
+//
 // # Three outcomes
 //
 // A command is done (its result is known), not done (it can never take effect) or unknown. It is

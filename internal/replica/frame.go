@@ -97,7 +97,7 @@ func decodeForward(body []byte) (*forward, error) {
 	if r.bad || n > uint64(len(r.rest)) {
 		return nil, errFrame
 	}
-	f.proposals = make([][]byte, 0, n)
+	f.proposals = make([][]byte, 0, min(n, batchCommands)) // no member sends more
 	for range n {
 		f.proposals = append(f.proposals, r.bytes())
 	}

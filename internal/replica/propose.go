@@ -87,6 +87,9 @@ func (o *orders) proposeBatch() bool {
 	batch := o.takeBatch()
 	if err := o.m.raft.Propose(o.encodeBatch(batch)); err != nil {
 		o.queue = append(batch, o.queue...)
+		for _, p := range batch {
+			o.bytes += len(p.Encoded)
+		}
 		return false
 	}
 	o.m.waiters.addressed(o.m.term(), ownNumbers(batch))

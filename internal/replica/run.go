@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
@@ -138,8 +137,9 @@ func (r *Replica) runWriter(ctx context.Context) error {
 		for _, a := range appends {
 			in := Appended{Append: a}
 			if a.Snapshot != nil {
-				if in, err = r.install(ctx, a); err != nil {
-					return err
+				var installed bool
+				if in, installed = r.install(ctx, a); !installed {
+					return nil
 				}
 			}
 			r.inbox.put(in)
@@ -148,14 +148,14 @@ func (r *Replica) runWriter(ctx context.Context) error {
 }
 
 // install has the applier replace the state machine, and waits for it: later appends are answered later.
-func (r *Replica) install(ctx context.Context, a *Append) (Appended, error) {
+func (r *Replica) install(ctx context.Context, a *Append) (in Appended, installed bool) {
 	done := make(chan Appended, 1)
 	r.applies.put(applierJob{install: a, done: done})
 	select {
 	case in := <-done:
-		return in, nil
+		return in, true
 	case <-ctx.Done():
-		return Appended{}, nil // the append stays unanswered, as after a crash
+		return Appended{}, false // the append stays unanswered, as after a crash
 	}
 }
 
@@ -175,7 +175,7 @@ func (r *Replica) runApplier(ctx context.Context) error {
 		spare = jobs
 		for _, job := range jobs {
 			if job.install != nil {
-				in, err := r.installHere(job.install)
+				in, err := r.archive.install(job.install)
 				if err != nil {
 					return err
 				}
@@ -214,14 +214,4 @@ func (r *Replica) checkSettings(bootstrapped bool) error {
 	var have command.Settings
 	r.store.Read(func(v state.View) { have, _ = v.Settings() })
 	return r.opts.CheckSettings(have)
-}
-
-// installHere replaces the state machine by a received snapshot.
-func (r *Replica) installHere(a *Append) (Appended, error) {
-	in, err := r.applier.Install(r.opts.Disk.FS, r.opts.Disk.SnapshotDir(), a)
-	if err != nil {
-		return Appended{}, fmt.Errorf("install snapshot: %w", err)
-	}
-	r.gate.advance(a.Snapshot.GetMetadata().GetIndex())
-	return in, nil
 }

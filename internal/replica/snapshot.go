@@ -32,20 +32,26 @@ func encodeConf(conf *raftpb.ConfState) []byte {
 	return append(b, 0)
 }
 
+// errConf says that the payload of a snapshot is no configuration.
+var errConf = errors.New("malformed configuration in a snapshot")
+
 func decodeConf(b []byte) (*raftpb.ConfState, error) {
 	r := frameReader{rest: b}
 	conf := new(raftpb.ConfState)
 	for _, ids := range []*[]uint64{&conf.Voters, &conf.Learners, &conf.VotersOutgoing, &conf.LearnersNext} {
 		n := r.uvarint()
 		if r.bad || n > uint64(len(r.rest))/8 {
-			return nil, errors.New("malformed configuration in a snapshot")
+			return nil, errConf
 		}
 		for range n {
 			*ids = append(*ids, binary.BigEndian.Uint64(r.rest))
 			r.rest = r.rest[8:]
 		}
 	}
-	conf.AutoLeave = proto.Bool(len(r.rest) == 1 && r.rest[0] == 1)
+	if len(r.rest) != 1 || r.rest[0] > 1 {
+		return nil, errConf
+	}
+	conf.AutoLeave = proto.Bool(r.rest[0] == 1)
 	return conf, nil
 }
 

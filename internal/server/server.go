@@ -5,10 +5,12 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path"
@@ -39,6 +41,7 @@ type member struct {
 	clock clock.Clock
 
 	founding  cluster.Founding
+	tls       *tls.Config // for links between members; nil if they go in clear
 	directory cluster.Directory
 	lock      io.Closer
 	ports     ports
@@ -63,7 +66,10 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer
 
 // found derives who this member is from its flags.
 func (m *member) found() (err error) {
-	m.founding, err = cluster.Found(foundingFlags(m.cfg))
+	if m.founding, err = cluster.Found(foundingFlags(m.cfg)); err != nil {
+		return err
+	}
+	m.tls, err = peerTLS(m.cfg)
 	return err
 }
 
@@ -90,13 +96,19 @@ func (m *member) claim() error {
 	if err := m.directory.Verify(have, m.identity()); err != nil {
 		return err
 	}
+	if err := requireHistory(m.directory); err != nil {
+		return err
+	}
 	return m.lockDirectory()
 }
 
 func (m *member) lockDirectory() error {
 	lock, err := m.directory.FS.Lock(path.Join(m.cfg.DataDir, cluster.LockFile))
-	if err != nil {
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
 		return fmt.Errorf("data directory %s is in use: stop the other okapi or choose another --data-dir: %w", m.cfg.DataDir, err)
+	case err != nil:
+		return fmt.Errorf("lock data directory: %w: let this user read and write all of it, or set another --data-dir", err)
 	}
 	m.lock = lock
 	return nil
@@ -120,10 +132,16 @@ func (m *member) openDisk() error {
 	}
 	id := wal.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID}
 	disk, err := replica.OpenDisk(m.directory.FS, m.cfg.DataDir, id, m.founding.Membership.Voters(), 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: let this user read and write all of --data-dir %s", err, m.cfg.DataDir)
+	}
 	if err != nil {
 		return err
 	}
 	m.disk = disk
+	if err := m.directory.Founded(); err != nil {
+		return err
+	}
 	if disk.Cut != nil {
 		m.log.Warn("the last write before the stop was not finished and was cut off", "index", disk.Cut.Index, "term", disk.Cut.Term)
 	}
@@ -145,14 +163,10 @@ func (m *member) build() (err error) {
 	if err != nil {
 		return err
 	}
-	tls, err := peerTLS(m.cfg)
-	if err != nil {
-		return err
-	}
 	m.transport = transport.New(transport.Options{
 		Identity: transport.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID},
 		Listener: m.ports.peer, Peers: m.founding.Membership.Peers(m.founding.Self.ID),
-		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: tls, Handler: m.replica, Logger: m.log,
+		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: m.tls, Handler: m.replica, Logger: m.log,
 	})
 	return nil
 }
@@ -183,32 +197,59 @@ func (m *member) run(ctx context.Context) error {
 	parts.run(func() error {
 		return runTrimmer(core, func() uint64 { return m.replica.Status().Applied })
 	})
+	var doors error
 	select {
 	case <-m.replica.Serving():
+		if !m.awaitVouched(ctx, core) {
+			break
+		}
 		m.greet()
-		m.serveDoors(ctx, core)
+		doors = m.serveDoors(ctx, core)
 		m.handOver(core)
 	case <-ctx.Done():
 	case <-core.Done():
 	}
 	stopCore(nil)
-	return parts.wait()
+	return errors.Join(parts.wait(), doors)
 }
 
-// serveDoors lets clients in until ctx ends or the core does.
-func (m *member) serveDoors(ctx, core context.Context) {
+// pollInterval is the time between two looks at the replica's status.
+const pollInterval = 10 * time.Millisecond
+
+// awaitVouched waits until the leader has first confirmed that it hears of this member's sessions: a
+// ZooKeeper client that came before would be sent away with its first request. It returns false if the
+// member is to stop instead.
+func (m *member) awaitVouched(ctx, core context.Context) bool {
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	for m.replica.Status().VouchedMS < 0 {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return false
+		case <-core.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// serveDoors lets clients in until ctx ends or the core does, or a port can no longer be served.
+func (m *member) serveDoors(ctx, core context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	context.AfterFunc(core, cancel)
 	doors := newGroup(func(error) { cancel() })
 	ids := m.founding
-	doors.run(func() error {
-		return etcd.New(etcd.Options{
-			Listeners: m.ports.clients, Replica: etcdReplica{m.replica, ids.ClusterID, ids.Self.ID},
-			MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
-			RequestTimeout: 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond,
-		}).Run(ctx)
-	})
+	if len(m.ports.clients) > 0 {
+		doors.run(func() error {
+			return etcd.New(etcd.Options{
+				Listeners: m.ports.clients, Replica: etcdReplica{m.replica, ids.ClusterID, ids.Self.ID},
+				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
+				RequestTimeout: 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond,
+			}).Run(ctx)
+		})
+	}
 	if len(m.ports.zooKeeper) > 0 {
 		doors.run(func() error {
 			return zk.New(zk.Options{
@@ -217,9 +258,7 @@ func (m *member) serveDoors(ctx, core context.Context) {
 			}).Run(ctx)
 		})
 	}
-	if err := doors.wait(); err != nil {
-		m.log.Error("a door closed", "error", err)
-	}
+	return doors.wait()
 }
 
 // number is this member's place among the members, from 1: the high byte of its session ids.
@@ -242,7 +281,7 @@ func (m *member) handOver(core context.Context) {
 	m.replica.TransferLeadership()
 	deadline := time.NewTimer(time.Duration(m.cfg.ElectionTimeoutMS) * time.Millisecond)
 	defer deadline.Stop()
-	poll := time.NewTicker(10 * time.Millisecond)
+	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	for m.replica.Status().Leads {
 		select {

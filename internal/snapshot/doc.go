@@ -35,10 +35,13 @@ const (
 	frameBytes  = 1 << 20 // raw bytes gathered before a frame is packed
 	frameHeader = 12
 	trailerSize = 8 + 4 + 8 + 4 + 8
-	recordMax   = 1 << 30
+	recordMax   = 1 << 30 // bytes; with frameMax it bounds what a hostile file makes a reader allocate
+	frameMax    = frameBytes + recordMax + 16
 	metaMax     = 16 << 20
 	suffix      = ".snap"
 	tempSuffix  = ".tmp"
+	// A snapshot of our own and a received one may be of the same entry and under way at once.
+	writeTemp, receiveTemp = ".w" + tempSuffix, ".r" + tempSuffix
 )
 
 // ErrFormat says that a file was made by a newer okapi.

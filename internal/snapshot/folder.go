@@ -12,53 +12,70 @@ import (
 	"github.com/okapi-kv/okapi/internal/vfs"
 )
 
-// List returns the snapshots of a folder, oldest first, and removes unfinished ones. A folder that does
-// not exist holds none.
+// List returns the snapshots of a folder, oldest first, and removes unfinished ones, so it is for the start, when
+// none is being written or received. A folder that does not exist holds none.
 func List(fsys vfs.FS, dir string) ([]Info, error) {
+	all, unfinished, err := scan(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range unfinished {
+		if err := fsys.Remove(name); err != nil {
+			return nil, fmt.Errorf("remove unfinished snapshot: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// scan reads a folder and changes nothing.
+func scan(fsys vfs.FS, dir string) (all []Info, unfinished []string, err error) {
 	names, err := fsys.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
+		return nil, nil, fmt.Errorf("list snapshots: %w", err)
 	}
-	var all []Info
 	for _, n := range names {
-		if strings.HasSuffix(n, suffix+tempSuffix) {
-			if err := fsys.Remove(path.Join(dir, n)); err != nil {
-				return nil, fmt.Errorf("remove unfinished snapshot: %w", err)
-			}
+		name := path.Join(dir, n)
+		if strings.HasSuffix(n, tempSuffix) && strings.Contains(n, suffix) {
+			unfinished = append(unfinished, name)
 			continue
 		}
 		var i Info
-		if _, err := fmt.Sscanf(n, "%016x-%016x"+suffix, &i.Index, &i.Term); err != nil {
-			continue // not ours
+		// Whoever keeps a copy beside a snapshot must not have it taken for one.
+		if _, err := fmt.Sscanf(n, "%x-%x", &i.Index, &i.Term); err != nil || name != fileName(dir, i.Index, i.Term) {
+			continue
 		}
-		i.Name = path.Join(dir, n)
+		i.Name = name
 		all = append(all, i)
 	}
 	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
+	return all, unfinished, nil
 }
 
 // Receive stores the bytes of a snapshot that another member streams, checks all of them, and makes
 // the file durable under its name. It returns *CorruptError if they are not a whole snapshot of index and
-// term; nothing is left of them then.
+// term; nothing is left of them then. One stream of an entry may be received at a time.
 func Receive(fsys vfs.FS, dir string, index, term uint64, body io.Reader) error {
 	if err := vfs.MakeFolder(fsys, dir); err != nil {
 		return fmt.Errorf("create snapshot folder: %w", err)
 	}
 	name := fileName(dir, index, term)
-	file, err := fsys.Create(name + tempSuffix)
+	file, err := fsys.Create(name + receiveTemp)
 	if err != nil {
 		return fmt.Errorf("create snapshot: %w", err)
 	}
-	w := &Writer{fs: fsys, dir: dir, name: name, file: file}
+	w := &Writer{fs: fsys, dir: dir, name: name, temp: name + receiveTemp, file: file}
 	if err := w.receive(body, index, term); err != nil {
 		w.Abort()
 		return err
 	}
-	return w.publish()
+	if err := w.publish(); err != nil {
+		w.Abort()
+		return err
+	}
+	return nil
 }
 
 func (w *Writer) receive(body io.Reader, index, term uint64) error {
@@ -77,13 +94,13 @@ func (w *Writer) receive(body io.Reader, index, term uint64) error {
 			return fmt.Errorf("receive snapshot: %w", err)
 		}
 	}
-	r, err := Open(w.fs, w.name+tempSuffix)
+	r, err := Open(w.fs, w.temp)
 	if err != nil {
 		return err
 	}
 	err = r.Verify()
 	if m := r.Meta(); err == nil && (m.Index != index || m.Term != term) {
-		err = r.corrupt(0, fmt.Sprintf("it is of entry %d, announced was %d", m.Index, index))
+		err = r.corrupt(0, fmt.Sprintf("it is of entry %d of term %d, announced was %d of term %d", m.Index, m.Term, index, term))
 	}
 	if cerr := r.Close(); err == nil {
 		err = cerr
@@ -93,7 +110,7 @@ func (w *Writer) receive(body io.Reader, index, term uint64) error {
 
 // Purge removes all but the newest keep snapshots. The caller knows that those kept read through.
 func Purge(fsys vfs.FS, dir string, keep int) error {
-	all, err := List(fsys, dir)
+	all, _, err := scan(fsys, dir) // another may be being received: its temporary file stays
 	if err != nil || len(all) <= keep {
 		return err
 	}

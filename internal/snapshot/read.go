@@ -28,6 +28,7 @@ type Reader struct {
 	at       int64    // of the frame to come
 	packed   []byte
 	unpacked []byte
+	frameAt  int64  // of the frame in unpacked
 	raw      []byte // what is left of unpacked
 	read     uint64
 }
@@ -74,7 +75,7 @@ func (r *Reader) Next() (kind uint8, data []byte, err error) {
 	}
 	size, n := binary.Uvarint(r.raw[1:])
 	if n <= 0 || size > uint64(len(r.raw)-1-n) {
-		return 0, nil, r.corrupt(r.at, "a record does not fit its frame")
+		return 0, nil, r.corrupt(r.frameAt, "a record does not fit its frame")
 	}
 	end := 1 + n + int(size)
 	kind, data = r.raw[0], r.raw[1+n:end]
@@ -106,18 +107,22 @@ func (r *Reader) nextFrame() error {
 	}
 	r.packed = packed
 	want := int(binary.LittleEndian.Uint32(packed))
-	r.unpacked, err = r.unpack.DecodeAll(packed[frameHeader:], r.unpacked[:0])
+	if want > frameMax {
+		return r.corrupt(r.at, "a frame is larger than any that is written")
+	}
+	// The decoder keeps to the capacity: a frame that unpacks to more than it says costs no memory.
+	r.unpacked, err = r.unpack.DecodeAll(packed[frameHeader:], grow(r.unpacked, want)[:0])
 	if err != nil || len(r.unpacked) != want || want == 0 {
 		return r.corrupt(r.at, "a frame does not unpack")
 	}
-	r.raw = r.unpacked
+	r.raw, r.frameAt = r.unpacked, r.at
 	r.at += int64(len(packed))
 	return nil
 }
 
 // begin reads the table of frames.
 func (r *Reader) begin() error {
-	unpack, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(recordMax*2))
+	unpack, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		return fmt.Errorf("read snapshot: %w", err)
 	}

@@ -15,7 +15,8 @@ import (
 type Writer struct {
 	fs      vfs.FS
 	dir     string
-	name    string
+	name    string // once it is whole
+	temp    string // until then
 	file    vfs.File
 	at      int64
 	pack    *zstd.Encoder
@@ -30,8 +31,12 @@ func fileName(dir string, index, term uint64) string {
 	return path.Join(dir, fmt.Sprintf("%016x-%016x%s", index, term, suffix))
 }
 
-// Create begins a snapshot in dir. Nothing shows under its name before Commit.
+// Create begins a snapshot in dir. Nothing shows under its name before Commit. One snapshot of an entry may be
+// written at a time.
 func Create(fs vfs.FS, dir string, meta Meta) (*Writer, error) {
+	if len(meta.Payload) > metaMax-16 {
+		return nil, fmt.Errorf("create snapshot: a payload of %d bytes is over the limit", len(meta.Payload))
+	}
 	if err := vfs.MakeFolder(fs, dir); err != nil {
 		return nil, fmt.Errorf("create snapshot folder: %w", err)
 	}
@@ -40,22 +45,29 @@ func Create(fs vfs.FS, dir string, meta Meta) (*Writer, error) {
 		return nil, fmt.Errorf("create snapshot: %w", err)
 	}
 	name := fileName(dir, meta.Index, meta.Term)
-	file, err := fs.Create(name + tempSuffix)
+	file, err := fs.Create(name + writeTemp)
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
 	}
-	w := &Writer{fs: fs, dir: dir, name: name, file: file, pack: pack}
+	w := &Writer{fs: fs, dir: dir, name: name, temp: name + writeTemp, file: file, pack: pack}
 	b := append([]byte(magicHead), 0, 0, 0, 0, 0, 0, 0, 0)
 	binary.LittleEndian.PutUint32(b[8:], Format)
 	body := binary.LittleEndian.AppendUint64(nil, meta.Index)
 	body = binary.LittleEndian.AppendUint64(body, meta.Term)
 	body = append(body, meta.Payload...)
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(body)))
-	return w, w.put(appendSum(append(b, body...), 0))
+	if err := w.put(appendSum(append(b, body...), 0)); err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return w, nil
 }
 
-// Record adds one record. data is copied.
+// Record adds one record of at most 1 GiB. data is copied.
 func (w *Writer) Record(kind uint8, data []byte) error {
+	if len(data) > recordMax {
+		return fmt.Errorf("write snapshot %s: a record of %d bytes is over the limit", w.name, len(data))
+	}
 	w.raw = append(w.raw, kind)
 	w.raw = binary.AppendUvarint(w.raw, uint64(len(data)))
 	w.raw = append(w.raw, data...)
@@ -111,7 +123,7 @@ func (w *Writer) publish() error {
 	if err := w.file.Close(); err != nil {
 		return fmt.Errorf("close snapshot %s: %w", w.name, err)
 	}
-	if err := w.fs.Rename(w.name+tempSuffix, w.name); err != nil {
+	if err := w.fs.Rename(w.temp, w.name); err != nil {
 		return fmt.Errorf("rename snapshot %s: %w", w.name, err)
 	}
 	if err := w.fs.SyncDir(w.dir); err != nil {
@@ -123,7 +135,7 @@ func (w *Writer) publish() error {
 // Abort drops the unfinished snapshot. Errors are of no consequence: the next start removes the file.
 func (w *Writer) Abort() {
 	_ = w.file.Close()
-	_ = w.fs.Remove(w.name + tempSuffix)
+	_ = w.fs.Remove(w.temp)
 }
 
 func (w *Writer) put(b []byte) error {

@@ -158,12 +158,11 @@ type dependency struct {
 // dependencies is every library that the product may import. A library that is not in it fails:
 // a new one wants a line here and in docs/adr/0003-dependencies.md.
 var dependencies = []dependency{
-	{"go.etcd.io/raft/v3", "internal/replica internal/transport internal/wal internal/sim", false},
+	{"go.etcd.io/raft/v3", "internal/replica internal/transport internal/wal internal/sim bench", false},
 	{"go.etcd.io/etcd/api/v3", "internal/etcd", true},
 	{"google.golang.org/grpc", "internal/etcd", true},
 	{"google.golang.org/genproto", "internal/etcd", true},
 	{"google.golang.org/protobuf", "internal/etcd internal/replica internal/transport internal/wal internal/sim", true},
-	{"github.com/tidwall/btree", "internal/core/mvcc", false},
 	{"github.com/klauspost/compress", "internal/snapshot", true},
 	{"github.com/spf13/cobra", "internal/cli", false},
 	{"github.com/spf13/pflag", "internal/cli", false},

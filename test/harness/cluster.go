@@ -50,6 +50,20 @@ func NewCluster(t testing.TB, tools Tools, n int, flags ...string) *Cluster {
 	return c
 }
 
+// SecurePeers makes the members speak TLS with each other, with one certificate (PEM files) for all. It is
+// called before the first start.
+func (c *Cluster) SecurePeers(cert, key, authority string) {
+	for _, m := range c.Members {
+		for i, arg := range m.args {
+			for _, other := range c.Members {
+				arg = strings.ReplaceAll(arg, "http://"+other.Peer, "https://"+other.Peer)
+			}
+			m.args[i] = arg
+		}
+		m.args = append(m.args, "--peer-cert-file", cert, "--peer-key-file", key, "--peer-trusted-ca-file", authority)
+	}
+}
+
 // freePorts returns addresses that nobody listens on. All are held until all are found, so that
 // they differ; somebody else may still take one before it is used.
 func freePorts(t testing.TB, n int) []string {

@@ -52,6 +52,12 @@ func Prepare(dir string) (Tools, error) {
 	return tools, nil
 }
 
+// PrepareServer builds the server alone, for tests whose clients are libraries.
+func PrepareServer(dir string) (Tools, error) {
+	binary, err := okapi(dir)
+	return Tools{Okapi: binary}, err
+}
+
 func okapi(dir string) (string, error) {
 	if name := os.Getenv(EnvBinary); name != "" {
 		return filepath.Abs(name)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -169,21 +170,37 @@ func (m *Member) signalKill() {
 // Terminate sends SIGTERM and fails the test unless the process ends in time with status 0.
 func (m *Member) Terminate() {
 	m.t.Helper()
-	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		m.t.Fatalf("terminate %s: %v", m.Name, err)
+	m.Signal(syscall.SIGTERM)
+	m.WaitExit()
+}
+
+// Signal sends a signal to the process and does not wait for what it does.
+func (m *Member) Signal(sig syscall.Signal) {
+	m.t.Helper()
+	if err := m.cmd.Process.Signal(sig); err != nil {
+		m.t.Fatalf("send %v to %s: %v", sig, m.Name, err)
 	}
+}
+
+// WaitExit fails the test unless the process, which was told to stop, ends in time with status 0.
+func (m *Member) WaitExit() {
+	m.t.Helper()
 	timeout := time.NewTimer(stopTimeout)
 	defer timeout.Stop()
 	select {
 	case <-m.exited:
 	case <-timeout.C:
-		m.t.Fatalf("%s has not stopped %v after SIGTERM", m.Name, stopTimeout)
+		m.t.Fatalf("%s has not stopped %v after it was told to", m.Name, stopTimeout)
 	}
 	m.cmd = nil
 	if m.exit != nil {
-		m.t.Fatalf("%s ended after SIGTERM with %v, want status 0", m.Name, m.exit)
+		m.t.Fatalf("%s ended with %v when it was told to stop, want status 0\n%s", m.Name, m.exit, m.LogTail())
 	}
 }
+
+// Args returns the command line of the process without the program: a copy, to be changed by tests
+// that start it in other ways.
+func (m *Member) Args() []string { return slices.Clone(m.args) }
 
 // LogTail returns the end of what the member has printed in all its lives.
 func (m *Member) LogTail() string {

@@ -22,15 +22,18 @@ const (
 // Comparing with a key that lies elsewhere on the heap costs two cache misses, and a binary search makes
 // twenty comparisons. So each node holds, beside its pointers, four bytes of each key, and the search
 // looks at those; the keys themselves decide only where these are equal. To make four bytes tell keys apart that
-// have long beginnings in common, as keys in a tree of names do, each node skips bytes that all keys in
-// its range have in common.
+// have long beginnings in common, as keys in a tree of names do, each node skips what its keys have in common: a leaf
+// the bytes that all keys in its range share, and an inner node the bytes that its separators share. The
+// difference matters near the root, whose range is everything: a key that lacks the bytes that its separators share
+// belongs to the first child or to the last.
 //
 // # Invariants
 //
 //   - The range of a node is bounded by the separators around it: seps[i] is above every key in child i,
 //     and not above any in child i+1. A node without a separator on one side has no bound there.
-//   - skip is at most the number of leading bytes that the two bounds have in common, and 0 if one is
+//   - skip of a leaf is at most the number of leading bytes that its two bounds have in common, and 0 if one is
 //     missing. Every key between the bounds shares these bytes, the ones that are searched for included.
+//   - Every separator of an inner node begins with its prefix, and its skip is the length of that.
 //   - The fragment of a key is its bytes skip to skip+4, as a big-endian number, with zeros behind a short key. So
 //     if fragments differ, keys differ in the same sense.
 //   - All leaves have the same depth. A leaf is empty only if it is the root; an inner node has two children or more.
@@ -53,8 +56,8 @@ type leaf[R any] struct {
 
 // inner is a node with children, which are all inner nodes or all leaves.
 type inner[R any] struct {
-	skip      int
-	fragments []uint32 // of seps
+	prefix    string   // of seps
+	fragments []uint32 // of seps, behind the prefix
 	seps      []string
 	inners    []*inner[R]
 	leaves    []*leaf[R]
@@ -277,7 +280,13 @@ func (l *leaf[R]) fragment() {
 
 // find is the position of the child whose range contains key.
 func (n *inner[R]) find(key string) int {
-	pos, end := equal(n.fragments, fragment(key, n.skip))
+	if !strings.HasPrefix(key, n.prefix) {
+		if key < n.prefix {
+			return 0
+		}
+		return len(n.seps)
+	}
+	pos, end := equal(n.fragments, fragment(key, len(n.prefix)))
 	for pos < end {
 		mid := (pos + end) / 2
 		if n.seps[mid] <= key {
@@ -337,7 +346,8 @@ func (n *inner[R]) set(it *Item[R], b bounds) (sep string, right *inner[R]) {
 		sep = s
 	}
 	n.seps = slices.Insert(n.seps, pos, sep)
-	n.fragments = slices.Insert(n.fragments, pos, fragment(sep, n.skip))
+	n.fragments = slices.Insert(n.fragments, pos, 0)
+	n.refragment(pos)
 	if len(n.seps) < fanout {
 		return "", nil
 	}
@@ -345,11 +355,11 @@ func (n *inner[R]) set(it *Item[R], b bounds) (sep string, right *inner[R]) {
 	if pos == len(n.seps)-1 {
 		cut = fanout - 2
 	}
-	return n.split(cut, b)
+	return n.split(cut)
 }
 
 // split moves the children behind separator cut to a new node.
-func (n *inner[R]) split(cut int, b bounds) (sep string, right *inner[R]) {
+func (n *inner[R]) split(cut int) (sep string, right *inner[R]) {
 	sep = n.seps[cut]
 	right = &inner[R]{seps: slices.Clone(n.seps[cut+1:])}
 	clear(n.seps[cut:])
@@ -363,8 +373,8 @@ func (n *inner[R]) split(cut int, b bounds) (sep string, right *inner[R]) {
 		clear(n.inners[cut+1:])
 		n.inners = n.inners[:cut+1]
 	}
-	n.refit(bounds{b.low, sep, false})
-	right.refit(bounds{sep, b.high, b.top})
+	n.fragment()
+	right.fragment()
 	return sep, right
 }
 
@@ -376,7 +386,7 @@ func (n *inner[R]) remove(it *Item[R], b bounds) {
 		return
 	}
 	n.inners[pos].remove(it, b.child(n.seps, pos))
-	n.mergeInner(pos, b)
+	n.mergeInner(pos)
 }
 
 // mergeLeaf merges the leaf at pos with a neighbour if it has become scarce.
@@ -401,7 +411,7 @@ func (n *inner[R]) mergeLeaf(pos int, b bounds) {
 }
 
 // mergeInner merges the inner node at pos with a neighbour if it has become scarce.
-func (n *inner[R]) mergeInner(pos int, b bounds) {
+func (n *inner[R]) mergeInner(pos int) {
 	if len(n.inners[pos].seps) >= scarce {
 		return
 	}
@@ -414,15 +424,14 @@ func (n *inner[R]) mergeInner(pos int, b bounds) {
 		if total > plenty && len(n.inners[pos].seps) > 0 {
 			continue
 		}
-		both := bounds{b.child(n.seps, left).low, b.child(n.seps, left+1).high, b.child(n.seps, left+1).top}
 		l.seps = append(append(l.seps, n.seps[left]), r.seps...)
 		l.leaves, l.inners = append(l.leaves, r.leaves...), append(l.inners, r.inners...)
 		if total >= fanout { // an only child next to a full node: share
-			n.seps[left], n.inners[left+1] = l.split(total/2, both)
-			n.fragments[left] = fragment(n.seps[left], n.skip)
+			n.seps[left], n.inners[left+1] = l.split(total / 2)
+			n.refragment(left)
 			return
 		}
-		l.refit(both)
+		l.fragment()
 		n.inners = slices.Delete(n.inners, left+1, left+2)
 		n.dropSeparator(left)
 		return
@@ -434,15 +443,23 @@ func (n *inner[R]) dropSeparator(i int) {
 	n.fragments = slices.Delete(n.fragments, i, i+1)
 }
 
-// refit chooses skip within the bounds and computes the fragments.
-func (n *inner[R]) refit(b bounds) {
-	n.skip = b.common()
-	n.fragment()
-}
-
+// fragment finds the prefix of the separators and computes the fragments.
 func (n *inner[R]) fragment() {
+	n.prefix = ""
+	if last := len(n.seps) - 1; last >= 0 {
+		n.prefix = n.seps[0][:commonPrefix(n.seps[0], n.seps[last])]
+	}
 	n.fragments = n.fragments[:0]
 	for _, s := range n.seps {
-		n.fragments = append(n.fragments, fragment(s, n.skip))
+		n.fragments = append(n.fragments, fragment(s, len(n.prefix)))
 	}
+}
+
+// refragment computes the fragment of a separator that is new, and all if it lacks the prefix.
+func (n *inner[R]) refragment(i int) {
+	if !strings.HasPrefix(n.seps[i], n.prefix) {
+		n.fragment()
+		return
+	}
+	n.fragments[i] = fragment(n.seps[i], len(n.prefix))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -60,11 +61,11 @@ func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, go
 	if len(n.seps) != len(n.fragments) || len(n.leaves)+len(n.inners) != len(n.seps)+1 || len(n.seps) >= fanout || len(n.seps) == 0 {
 		t.Fatalf("%d separators, %d fragments, %d leaves, %d inner nodes", len(n.seps), len(n.fragments), len(n.leaves), len(n.inners))
 	}
-	if n.skip > b.common() {
-		t.Fatalf("inner node skips %d bytes in %v", n.skip, b)
+	if !strings.HasPrefix(n.seps[0], n.prefix) || !strings.HasPrefix(n.seps[len(n.seps)-1], n.prefix) {
+		t.Fatalf("inner node with prefix %q has separators %q", n.prefix, n.seps)
 	}
 	for i, s := range n.seps {
-		if s < b.low || !b.top && s >= b.high || i > 0 && n.seps[i-1] >= s || n.fragments[i] != fragment(s, n.skip) {
+		if s < b.low || !b.top && s >= b.high || i > 0 && n.seps[i-1] >= s || n.fragments[i] != fragment(s, len(n.prefix)) {
 			t.Fatalf("separator %q in %v, fragment %x", s, b, n.fragments[i])
 		}
 	}

@@ -99,9 +99,21 @@ func (s *Space[R]) Write(key string, seq uint64, rev int64, r R) *Version[R] {
 	if it == nil {
 		it = s.insert(strings.Clone(key))
 	}
+	return s.Update(it, seq, rev, r)
+}
+
+// Update is Write for a key whose item Get has just returned: it spares the search.
+func (s *Space[R]) Update(it *Item[R], seq uint64, rev int64, r R) *Version[R] {
 	v := &Version[R]{Seq: seq, Rev: rev, Record: r, prev: it.head}
 	s.put(it, v)
 	return v
+}
+
+// Insert is Write for a key for which Get has just returned nil.
+func (s *Space[R]) Insert(key string, seq uint64, rev int64, r R) *Item[R] {
+	it := s.insert(strings.Clone(key))
+	s.Update(it, seq, rev, r)
+	return it
 }
 
 // Delete puts a tombstone in front of a key that must be live. r is kept with the tombstone. seq

@@ -97,10 +97,13 @@ func TestLogAndAccessLists(t *testing.T) {
 	s.want(OK, &command.SetACL{Path: "/a", ACL: []command.ACL{acl(command.PermWrite, "world", "anyone")}, Version: -1})
 	s.put("/zk/a=secret")                                // 6
 	s.want(OK, &command.Delete{Path: "/a", Version: -1}) // 7
+	s.make("/d")                                         // 8
+	s.want(OK, &command.SetACL{Path: "/d", ACL: []command.ACL{acl(command.PermWrite, "world", "anyone")}, Version: -1})
 	v := s.m.View()
+	s.make("/later")
 	want := []string{"3 PUT /zk/b= c3 m3 v1", "4 PUT /zk/c= c4 m4 v1", "5 DELETE /zk/c, was /zk/c= c4 m4 v1"}
 	same(t, "told", told(v, true, 3, etcdCaller()), want)
-	if all := told(v, true, 2, command.Caller{}); len(all) != 6 {
+	if all := told(v, true, 2, command.Caller{}); len(all) != 7 {
 		t.Errorf("okapi itself is told %q", all)
 	}
 }

@@ -36,7 +36,7 @@
 //
 // # Invariants
 //
-//   - Only putKey, deleteKey, putNode and removeNode change the spaces (write.go). They keep the digest, and whether
+//   - Only putKey, deleteKey, putItem and removeNode change the spaces (write.go). They keep the digest, and whether
 //     the revision moves.
 //   - A command changes everything or nothing, save that a numbered one uses up its zxid, an ordered
 //     one its place in the session, and one that finds the quota full raises the alarm.

@@ -30,11 +30,14 @@ func (m *Machine) checkPut(c *command.Put) Code {
 }
 
 // liveKey returns the newest version of a plain key; nil if there is none.
-func (m *Machine) liveKey(key string) *plainVersion {
-	if it := m.plain.Get(key); it != nil {
-		return it.Head()
+func (m *Machine) liveKey(key string) *plainVersion { return liveVersion(m.plain.Get(key)) }
+
+// liveVersion returns the newest version of an item, which may be nil; nil if there is none.
+func liveVersion(it *plainItem) *plainVersion {
+	if it == nil {
+		return nil
 	}
-	return nil
+	return it.Head()
 }
 
 // putOne writes a key that checkPut has passed. Within a txn the key may have been deleted since.
@@ -42,7 +45,8 @@ func (m *Machine) putOne(c *command.Put) (Code, any) {
 	if m.inTree(c.Key) {
 		return m.putNodeKey(c)
 	}
-	old := m.liveKey(c.Key)
+	it := m.plain.Get(c.Key)
+	old := liveVersion(it)
 	if old == nil && (c.IgnoreValue || c.IgnoreLease) {
 		return KeyNotFound, nil
 	}
@@ -58,11 +62,11 @@ func (m *Machine) putOne(c *command.Put) (Code, any) {
 	} else {
 		v.data = bytes.Clone(c.Value) // the entry's bytes are not ours
 	}
-	m.putKey(c.Key, old, v)
+	it = m.putKey(c.Key, it, old, v)
 	if !c.PrevKV || old == nil {
 		return OK, m.plainPut
 	}
-	prev := row{key: m.plain.Get(c.Key).Key(), rev: old.Rev, value: &old.Record}.keyValue("", false)
+	prev := row{key: it.Key(), rev: old.Rev, value: &old.Record}.keyValue("", false)
 	return OK, &PutResult{Prev: &prev}
 }
 

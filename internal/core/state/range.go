@@ -64,7 +64,7 @@ func (rd *reading) each(s span, fn func(row) bool) Code {
 		switch {
 		case !rd.current(m.treeHistory.floor):
 			return false
-		case rd.view.txn && m.doomed(it.Key()):
+		case rd.view.txn && rd.rev == 0 && m.doomed(it.Key()): // what it was in the past can still be read
 			return true
 		}
 		if code := rd.mayRead(it, v); code != OK {
@@ -138,6 +138,9 @@ func fetch(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
 	if code != OK {
 		return nil, code
 	}
+	if s.single && !v.m.inTree(s.from) {
+		return fetchKey(v.m, r, seq), OK
+	}
 	rd := reading{view: v, caller: c, seq: seq, strict: s.single}
 	if r.Revision > 0 && r.Revision != v.revision {
 		rd.rev = r.Revision
@@ -163,6 +166,34 @@ func fetch(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
 	}
 	arrange(r, res)
 	return res, OK
+}
+
+// fetchKey answers a Range of one plain key, which is the request that servers get most.
+func fetchKey(m *Machine, r *command.Range, seq uint64) *RangeResult {
+	it := m.plain.Get(r.Key)
+	if it == nil {
+		return &RangeResult{}
+	}
+	v := it.At(seq)
+	if v == nil {
+		return &RangeResult{}
+	}
+	if r.CountOnly {
+		return &RangeResult{Count: 1}
+	}
+	kv := row{key: it.Key(), rev: v.Rev, value: &v.Record}.keyValue("", r.KeysOnly && r.SortTarget != command.SortByValue)
+	if !passes(r, &kv) {
+		return &RangeResult{Count: 1}
+	}
+	if r.KeysOnly {
+		kv.Value = nil
+	}
+	one := &struct {
+		RangeResult
+		kvs [1]KeyValue
+	}{kvs: [1]KeyValue{kv}}
+	one.Count, one.KVs = 1, one.kvs[:]
+	return &one.RangeResult
 }
 
 // newRangeResult returns an empty result, with room for one key if the span is of one key.

@@ -135,14 +135,6 @@ func (m *Machine) doomed(path string) bool {
 	return is
 }
 
-// liveNode is node without the doomed ones.
-func (m *Machine) liveNode(path string) *znode {
-	if m.doomed(path) {
-		return nil
-	}
-	return m.node(path)
-}
-
 // checkPutNode is checkPut for a key of the tree. A put may name a session only as the owner that the node
 // has already.
 func (m *Machine) checkPutNode(c *command.Put) Code {
@@ -150,7 +142,7 @@ func (m *Machine) checkPutNode(c *command.Put) Code {
 	if code != OK {
 		return code
 	}
-	z := m.liveNode(path)
+	z := m.node(path)
 	owned := z != nil && z.owner == c.Lease
 	switch {
 	case c.Lease != 0 && !owned && m.leases.grant(c.Lease) == nil:
@@ -312,6 +304,7 @@ func (m *Machine) deleteNode(path string) Code {
 		m.do.doomed = make(map[string]struct{})
 	}
 	m.do.doomed[path] = struct{}{}
+	m.do.keys = true // the header of its response shows the new revision already
 	return OK
 }
 

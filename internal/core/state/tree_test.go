@@ -420,6 +420,37 @@ func TestDeleteParentsFirst(t *testing.T) {
 	s.audit()
 }
 
+// TestRevisionAfterParent: in a txn, the response of a delete shows the new revision although the node still
+// waits for its children to go.
+func TestRevisionAfterParent(t *testing.T) {
+	s := newStore(t)
+	s.put("/zk/p=", "/zk/p/c=")
+	before := s.m.View().Revision()
+	r := s.ok(&command.Txn{Success: []command.Command{
+		&command.Range{Key: "x"}, &command.DeleteRange{Key: "/zk/p"}, &command.DeleteRange{Key: "/zk/p/c"},
+	}})
+	same(t, "revisions", r.Body.(*TxnResult).Revisions, []int64{before, before + 1, before + 1})
+	s.audit()
+}
+
+// TestPastOfParent: in a txn, a node that was deleted before its children is gone, but its past is not.
+func TestPastOfParent(t *testing.T) {
+	s := newStore(t)
+	s.put("/zk/p=old", "/zk/p/c=")
+	now := s.m.View().Revision()
+	r := s.ok(&command.Txn{Success: []command.Command{
+		&command.DeleteRange{Key: "/zk/p"},
+		&command.Range{Key: "/zk/p"},
+		&command.Range{Key: "/zk/p", Revision: now, CountOnly: true},
+		&command.Range{Key: "/zk/p", Revision: now - 1, CountOnly: true},
+		&command.DeleteRange{Key: "/zk/p/c"},
+	}})
+	same(t, "responses", r.Body.(*TxnResult).Responses, []any{
+		&DeleteRangeResult{Deleted: 1}, &RangeResult{}, &RangeResult{Count: 1}, &RangeResult{Count: 1}, &DeleteRangeResult{Deleted: 1},
+	})
+	s.audit()
+}
+
 // ACLs hold for etcd callers, who are nobody in particular.
 func TestAccessListsOnKeys(t *testing.T) {
 	s := treeStore(t)
@@ -450,6 +481,9 @@ func TestAccessListsOnKeys(t *testing.T) {
 	s.refused(PermissionDenied, &command.Txn{Success: ops{put("x", ""), get("/zk/closed")}})
 	s.refused(PermissionDenied, &command.Txn{Compares: []command.Compare{{Key: "/zk/closed", Target: command.CompareMod}}})
 	s.refused(PermissionDenied, &command.Txn{Compares: []command.Compare{{Key: "/zk", End: "/zl", Target: command.CompareMod, Result: command.CompareNotEqual}}})
+	false1 := command.Compare{Key: "none", Target: command.CompareMod, Number: 1}
+	s.refused(PermissionDenied, &command.Txn{Compares: []command.Compare{false1, {Key: "/zk/closed", Target: command.CompareMod}}})
+	s.refused(PermissionDenied, &command.Txn{Compares: []command.Compare{{Key: "/zk/later", End: "/zl", Target: command.CompareMod}}})
 	s.ok(&command.Txn{Success: ops{&command.Range{Key: "/zk", End: "/zl"}}})
 
 	// Okapi's own commands pass, and so does root.

@@ -42,7 +42,9 @@ func (r *txnRun) do(t *command.Txn) (*TxnResult, Code) {
 	return r.carryOut(t)
 }
 
-// choose decides which branch a txn takes, and then the txns in that branch.
+// choose decides which branch a txn takes, and then the txns in that branch. It goes on after a compare that
+// does not hold: whether a txn is refused for touching what the caller may not read must not depend on what
+// else is in the store.
 func (r *txnRun) choose(t *command.Txn) Code {
 	success := true
 	for i := range t.Compares {
@@ -50,10 +52,7 @@ func (r *txnRun) choose(t *command.Txn) Code {
 		if code != OK {
 			return code
 		}
-		if !ok {
-			success = false
-			break
-		}
+		success = success && ok
 	}
 	r.taken = append(r.taken, success)
 	for _, op := range branch(t, success) {
@@ -171,8 +170,8 @@ func holds(v View, c *command.Caller, cp *command.Compare) (bool, Code) {
 	code := rd.each(spanOf(cp.Key, cp.End), func(row row) bool {
 		found = true
 		kv := row.keyValue("", false)
-		ok = satisfies(cp, &kv)
-		return ok
+		ok = ok && satisfies(cp, &kv)
+		return ok || row.node != nil // there may be nodes behind that may not be read
 	})
 	if !found {
 		ok = cp.Target != command.CompareValue && satisfies(cp, &KeyValue{})

@@ -3,8 +3,9 @@ package state
 // The only functions that change the two spaces. They keep the sequence number, the digest, and
 // whether the revision moves; their callers keep the rules.
 
-// putKey writes a new version of a plain key. old is its present version, nil if it is not live.
-func (m *Machine) putKey(key string, old *plainVersion, v value) {
+// putKey writes a new version of a plain key and returns its item. it is what the space has for the key, and old
+// its present version, nil if it is not live.
+func (m *Machine) putKey(key string, it *plainItem, old *plainVersion, v value) *plainItem {
 	m.seq++
 	m.do.keys = true
 	if old != nil {
@@ -17,7 +18,11 @@ func (m *Machine) putKey(key string, old *plainVersion, v value) {
 		m.attachKey(v.lease, key)
 	}
 	m.digest += digestValue(key, m.do.rev, &v)
-	m.plain.Write(key, m.seq, m.do.rev, v)
+	if it == nil {
+		return m.plain.Insert(key, m.seq, m.do.rev, v)
+	}
+	m.plain.Update(it, m.seq, m.do.rev, v)
+	return it
 }
 
 // deleteKey writes a tombstone over a plain key that is live.
@@ -33,8 +38,10 @@ func (m *Machine) deleteKey(key string) {
 }
 
 // node returns the newest version of a znode; nil if there is none.
-func (m *Machine) node(path string) *znode {
-	it := m.tree.Get(path)
+func (m *Machine) node(path string) *znode { return nodeOf(m.tree.Get(path)) }
+
+// nodeOf is node for an item, which may be nil.
+func nodeOf(it *treeItem) *znode {
 	if it == nil {
 		return nil
 	}
@@ -49,6 +56,11 @@ func (m *Machine) node(path string) *znode {
 // created or its data set, rather than its metadata alone. Nodes without a key (the root, /zookeeper,
 // and all while the tree has no prefix) never move the revision.
 func (m *Machine) putNode(path string, z znode, asKey bool) {
+	m.putItem(path, m.tree.Get(path), z, asKey)
+}
+
+// putItem is putNode for a caller that has looked up the item, nil if there is none; it returns the item.
+func (m *Machine) putItem(path string, it *treeItem, z znode, asKey bool) *treeItem {
 	m.seq++
 	if asKey && m.hasKey(path) {
 		m.do.keys = true
@@ -57,12 +69,16 @@ func (m *Machine) putNode(path string, z znode, asKey bool) {
 			z.create = m.do.rev
 		}
 	}
-	if old := m.node(path); old != nil {
+	if old := nodeOf(it); old != nil {
 		m.digest -= digestNode(path, old)
 		m.treeHistory.total += sizeSuperseded(path, old, asKey)
 	}
 	m.digest += digestNode(path, &z)
-	m.tree.Write(path, m.seq, m.treeStamp(), z)
+	if it == nil {
+		return m.tree.Insert(path, m.seq, m.treeStamp(), z)
+	}
+	m.tree.Update(it, m.seq, m.treeStamp(), z)
+	return it
 }
 
 // removeNode writes a tombstone over a znode that is live. The tombstone keeps the access list of

@@ -18,6 +18,11 @@ import (
 // command under way. The data is copied. The parent is there, and path is free and valid. It returns
 // the node as the store keeps it.
 func (m *Machine) createZnode(path string, z znode) *treeItem {
+	return m.createBelow(m.tree.Get(parentOf(path)), path, z)
+}
+
+// createBelow is createZnode for a caller that has looked up the parent.
+func (m *Machine) createBelow(up *treeItem, path string, z znode) *treeItem {
 	zxid := m.do.zxid
 	node := znode{
 		data:  bytes.Clone(z.data),
@@ -25,10 +30,9 @@ func (m *Machine) createZnode(path string, z znode) *treeItem {
 		ctime: m.time, mtime: m.time,
 		acl: z.acl, kind: z.kind, owner: z.owner, ttl: z.ttl,
 	}
-	m.putNode(path, node, true)
-	it := m.tree.Get(path)
+	it := m.putItem(path, m.tree.Get(path), node, true)
 	path = it.Key()
-	parent := m.countChild(path, 1)
+	parent := m.countChild(up, 1)
 	if z.kind == ephemeral {
 		m.attachNode(z.owner, path)
 	}
@@ -41,14 +45,15 @@ func (m *Machine) createZnode(path string, z znode) *treeItem {
 // setZnode replaces the data of a node that is there. The data is copied. Data written to an implicit
 // node makes it a node of its own right.
 func (m *Machine) setZnode(path string, data []byte) {
-	z := *m.node(path)
+	it := m.tree.Get(path)
+	z := it.Head().Record
 	grown := int64(len(data)) - int64(len(z.data))
 	z.data = bytes.Clone(data)
 	z.version = nextVersion(z.version)
 	z.mzxid, z.mtime = m.do.zxid, m.time
 	z.kind = ownRight(z.kind)
-	m.putNode(path, z, true)
-	m.emit(NodeDataChanged, path, z.acl, nil)
+	m.putItem(path, it, z, true)
+	m.emit(NodeDataChanged, it.Key(), z.acl, nil)
 	m.chargeQuota(path, grown, 0)
 }
 
@@ -57,7 +62,7 @@ func (m *Machine) removeZnode(path string) {
 	z := m.node(path)
 	path = m.tree.Get(path).Key()
 	m.removeNode(path)
-	parent := m.countChild(path, -1)
+	parent := m.countChild(m.tree.Get(parentOf(path)), -1)
 	if z.kind == ephemeral {
 		m.detachNode(z.owner, path)
 	}
@@ -79,12 +84,10 @@ func (m *Machine) sweepImplicit(path string) {
 	}
 }
 
-// countChild notes in the parent of path that a child came (1) or went (-1), and returns the parent's
-// access list. Deletes leave the count of creates alone. That count stays at its maximum once it is there, and
+// countChild notes in a parent that a child came (1) or went (-1), and returns its access list. Deletes leave the count of creates alone. That count stays at its maximum once it is there, and
 // then pzxid stays too, as in ZooKeeper (DataTree.createNode): sequence names repeat and are refused.
-func (m *Machine) countChild(path string, change int32) *accessList {
-	up := parentOf(path)
-	p := *m.node(up)
+func (m *Machine) countChild(up *treeItem, change int32) *accessList {
+	p := up.Head().Record
 	p.children += change
 	switch {
 	case change < 0:
@@ -93,7 +96,7 @@ func (m *Machine) countChild(path string, change int32) *accessList {
 		p.creates++
 		p.pzxid = m.do.zxid
 	}
-	m.putNode(up, p, false)
+	m.putItem(up.Key(), up, p, false)
 	return p.acl
 }
 
@@ -105,14 +108,11 @@ func ownRight(k nodeKind) nodeKind {
 	return k
 }
 
-// emit adds an event. parent is nil where the children of the parent did not change.
+// emit adds an event. path is the item's own. parent is nil where the children of the parent did not change.
 func (m *Machine) emit(t EventType, path string, acl, parent *accessList) {
 	e := Event{Type: t, Path: path, Zxid: m.do.zxid, Seq: m.seq, ACL: acl.entries}
 	if parent != nil {
 		e.ParentACL = parent.entries
-	}
-	if t == NodeDataChanged {
-		e.Path = m.tree.Get(path).Key() // the caller's path may alias the log entry
 	}
 	m.out.Events = append(m.out.Events, e)
 }
@@ -206,7 +206,8 @@ func (m *Machine) create(c *command.Create) (Code, any) {
 	if !ok {
 		return InvalidACL, nil
 	}
-	parent := m.node(up)
+	above := m.tree.Get(up)
+	parent := nodeOf(above)
 	if parent == nil {
 		return NoNode, nil
 	}
@@ -227,7 +228,7 @@ func (m *Machine) create(c *command.Create) (Code, any) {
 	case ttlNode:
 		z.ttl = c.TTL
 	}
-	it := m.createZnode(path, z)
+	it := m.createBelow(above, path, z)
 	return OK, &CreateResult{Path: it.Key(), Stat: it.Head().Record.stat()}
 }
 

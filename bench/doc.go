@@ -1,0 +1,17 @@
+// Package bench measures okapi against the figures that it is built for: what a command costs in the core, what a
+// million keys cost in memory, and what a request costs a server that runs as it is shipped.
+//
+// # Idea
+//
+// The benchmarks beside the code are for finding out why; the tests here are for holding a promise, so each has
+// a target and fails when it is missed. They run when OKAPI_BENCH is 1, as the make targets set it: they take
+// minutes, and "go test ./..." should not.
+//
+// Time is processor time, not the clock's, because the machine has other things to do. What runs in the core is
+// measured on its own thread, so that the collector, which works on others, is counted apart and shown
+// beside it. A figure is the least of the medians of several rounds: neighbours can make
+// code slower, never faster, but one lucky round is not a figure either.
+//
+// Keys are drawn at random from a million, so that neither the caches nor the branch predictor know what
+// comes next. A thousand keys would show a third of the cost.
+package bench

@@ -1,0 +1,259 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/okapi-kv/okapi/internal/zk/jute"
+)
+
+// A load is a number of requests to a cluster, made by as many clients at a time as it says. It is closed: a
+// client sends the next request when it has the answer to one before.
+
+// outcome is what a load took.
+type outcome struct {
+	requests  int
+	elapsed   time.Duration
+	cpu       time.Duration // of all members together
+	latencies []time.Duration
+}
+
+// under runs the load and adds up what the members used for it.
+func under(members []*member, load func() []time.Duration) outcome {
+	var before, after time.Duration
+	for _, m := range members {
+		before += m.cpu()
+	}
+	start := time.Now()
+	latencies := load()
+	elapsed := time.Since(start)
+	for _, m := range members {
+		after += m.cpu()
+	}
+	slices.Sort(latencies)
+	return outcome{requests: len(latencies), elapsed: elapsed, cpu: after - before, latencies: latencies}
+}
+
+func (o outcome) String() string {
+	at := func(share float64) time.Duration {
+		return o.latencies[int(share*float64(len(o.latencies)-1))].Round(10 * time.Microsecond)
+	}
+	return fmt.Sprintf("%7.0f/s, p50 %v, p99 %v, servers %.1f us",
+		float64(o.requests)/o.elapsed.Seconds(), at(0.5), at(0.99), float64(o.cpu)/1e3/float64(o.requests))
+}
+
+// grpcLoad makes total requests through conns connections, spread over the members, with callers callers.
+type grpcLoad struct {
+	t                     testing.TB
+	members               []*member
+	conns, callers, total int
+}
+
+// run calls request with every number below total.
+func (g grpcLoad) run(request func(kv etcdserverpb.KVClient, i int) error) []time.Duration {
+	var clients []etcdserverpb.KVClient
+	for i := range g.conns {
+		c, err := grpc.NewClient("passthrough:///"+g.members[i%len(g.members)].client,
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			g.t.Fatalf("dial: %v", err)
+		}
+		defer c.Close()
+		clients = append(clients, etcdserverpb.NewKVClient(c))
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	latencies := make([][]time.Duration, g.callers)
+	for c := range g.callers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			kv := clients[c%len(clients)]
+			for i := int(next.Add(1)) - 1; i < g.total; i = int(next.Add(1)) - 1 {
+				start := time.Now()
+				if err := request(kv, i); err != nil {
+					g.t.Errorf("request %d: %v", i, err)
+					return
+				}
+				latencies[c] = append(latencies[c], time.Since(start))
+			}
+		}()
+	}
+	wg.Wait()
+	return slices.Concat(latencies...)
+}
+
+func putRequest(i int) *etcdserverpb.PutRequest {
+	return &etcdserverpb.PutRequest{Key: []byte(key(i)), Value: make([]byte, valueBytes)}
+}
+
+// put and get are requests of a grpcLoad; get reads what put has written, linearizably.
+func put(kv etcdserverpb.KVClient, i int) error {
+	_, err := kv.Put(context.Background(), putRequest(i))
+	return err
+}
+
+func get(kv etcdserverpb.KVClient, i int) error {
+	r, err := kv.Range(context.Background(), &etcdserverpb.RangeRequest{Key: []byte(key(i))})
+	if err == nil && r.Count != 1 {
+		err = fmt.Errorf("key %s is not there", key(i))
+	}
+	return err
+}
+
+// putMany puts n keys, from the one with number from on, in one transaction.
+func putMany(kv etcdserverpb.KVClient, from, n int) error {
+	txn := &etcdserverpb.TxnRequest{}
+	for j := range n {
+		txn.Success = append(txn.Success, &etcdserverpb.RequestOp{
+			Request: &etcdserverpb.RequestOp_RequestPut{RequestPut: putRequest(from + j)},
+		})
+	}
+	_, err := kv.Txn(context.Background(), txn)
+	return err
+}
+
+// zkLoad makes total requests through conns connections, spread over the members, each with depth requests under
+// way at a time.
+type zkLoad struct {
+	t                   testing.TB
+	members             []*member
+	conns, depth, total int
+}
+
+// run sends, for every number below total, the frame that request appends to a buffer.
+func (z zkLoad) run(request func(b []byte, xid int32, i int) []byte) []time.Duration {
+	var wg sync.WaitGroup
+	latencies := make([][]time.Duration, z.conns)
+	for c := range z.conns {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			from, to := c*z.total/z.conns, (c+1)*z.total/z.conns
+			var err error
+			if latencies[c], err = z.runConn(z.members[c%len(z.members)].zooKeeper, from, to, request); err != nil {
+				z.t.Errorf("connection %d: %v", c, err)
+			}
+		}()
+	}
+	wg.Wait()
+	return slices.Concat(latencies...)
+}
+
+// runConn opens a session, makes its part of the requests and closes the connection.
+func (z zkLoad) runConn(address string, from, to int, request func([]byte, int32, int) []byte) ([]time.Duration, error) {
+	socket, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer socket.Close()
+	replies := bufio.NewReaderSize(socket, 64<<10)
+	hello := jute.EndFrame((&jute.ConnectRequest{TimeoutMS: 30_000, Password: make([]byte, 16)}).Append(jute.BeginFrame(nil)), 0)
+	if _, err := socket.Write(hello); err != nil {
+		return nil, err
+	}
+	if _, err := readReply(replies, nil); err != nil {
+		return nil, err
+	}
+	// A token for each request under way; what is in sent is the time when it was sent.
+	sent := make(chan time.Time, z.depth)
+	done := make(chan error, 1)
+	go func() { done <- send(socket, sent, from, to, request) }()
+	var latencies []time.Duration
+	var frame []byte
+	for range to - from {
+		if frame, err = readReply(replies, frame); err != nil {
+			return latencies, err
+		}
+		if code := int32(binary.BigEndian.Uint32(frame[12:])); code != 0 {
+			return latencies, fmt.Errorf("request %d: error %d", len(latencies), code)
+		}
+		latencies = append(latencies, time.Since(<-sent))
+	}
+	return latencies, <-done
+}
+
+// send writes the requests from one number to another; what is ready goes out in one write.
+func send(socket net.Conn, sent chan<- time.Time, from, to int, request func([]byte, int32, int) []byte) error {
+	var b []byte
+	for i := from; i < to; i++ {
+		b = request(b, int32(i-from+1), i)
+		select {
+		case sent <- time.Now():
+			if len(sent) < cap(sent) && i+1 < to {
+				continue
+			}
+		default: // full: what is encoded goes out first, or nobody would ever answer it
+			last := len(b)
+			if _, err := socket.Write(b[:last]); err != nil {
+				return err
+			}
+			b = b[:0]
+			sent <- time.Now()
+			continue
+		}
+		if _, err := socket.Write(b); err != nil {
+			return err
+		}
+		b = b[:0]
+	}
+	return nil
+}
+
+// readReply reads a frame into memory that it may use again.
+func readReply(r io.Reader, b []byte) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return b, err
+	}
+	n := int(binary.BigEndian.Uint32(length[:]))
+	b = slices.Grow(b[:0], n)[:n]
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
+
+// message appends a frame with a request.
+func message(b []byte, xid int32, op jute.OpCode, body interface{ Append([]byte) []byte }) []byte {
+	start := len(b)
+	header := jute.RequestHeader{Xid: xid, Op: op}
+	return jute.EndFrame(body.Append(header.Append(jute.BeginFrame(b))), start)
+}
+
+func openACL() []jute.ACL { return []jute.ACL{{Perms: 31, Scheme: "world", ID: "anyone"}} }
+
+func createMessage(path string) func(b []byte, xid int32) []byte {
+	return func(b []byte, xid int32) []byte {
+		return message(b, xid, jute.OpCreate, &jute.CreateRequest{Path: path, Data: make([]byte, valueBytes), ACL: openACL()})
+	}
+}
+
+// parent, create, setData and getData are requests of a zkLoad; parents come before create.
+func parent(b []byte, xid int32, i int) []byte {
+	if i == 0 {
+		return createMessage("/bench")(b, xid)
+	}
+	return createMessage("/bench/p"+key(i - 1)[12:])(b, xid)
+}
+
+func create(b []byte, xid int32, i int) []byte { return createMessage(path(i))(b, xid) }
+
+func setData(b []byte, xid int32, i int) []byte {
+	return message(b, xid, jute.OpSetData, &jute.SetDataRequest{Path: path(i), Data: make([]byte, valueBytes), Version: -1})
+}
+
+func getData(b []byte, xid int32, i int) []byte {
+	return message(b, xid, jute.OpGetData, &jute.PathWatchRequest{Path: path(i)})
+}
