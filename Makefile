@@ -8,7 +8,7 @@ SEED  ?=
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 
-.PHONY: help build test race lint tidy sim mutants fuzz conformance bench cover generate cluster ci clean \
+.PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6
 
 help: ## list the targets
@@ -45,6 +45,9 @@ conformance: ## run okapi with etcdctl and zkCli.sh (skipped where they are miss
 bench: ## run the benchmarks beside the code
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
+bench-doors: ## what requests cost servers, through both doors, alone and as three members
+	OKAPI_BENCH=1 dev/show TestDoors ./bench
+
 cover: ## show the coverage of the core, at least 90 %
 	dev/cover 90
 
@@ -80,4 +83,4 @@ show-spine-5: ## log and snapshots: every failing operation, crash point and fli
 
 show-spine-6: ## benchmarks against their targets, and the memory of a million keys
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/core/... ./internal/wal ./internal/zk/jute
-	dev/show TestSpine6 ./bench
+	OKAPI_BENCH=1 dev/show TestSpine6 ./bench

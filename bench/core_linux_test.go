@@ -115,6 +115,7 @@ func heapBytes() uint64 {
 // coreTest holds the targets of the core, with a million keys in it.
 func coreTest(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	t.Logf("spine-6: %-34s %v", "a random read of memory, here and now", memoryLatency())
 	testKeys(t)
 	testNodes(t)
 	testCodec(t)

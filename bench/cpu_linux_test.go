@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -114,6 +115,30 @@ func collection() (nsPerByte float64) {
 	return float64(spent) / (float64(m.HeapAlloc) * gcPercent / 100)
 }
 
+// memoryLatency is how long a read of a random place in memory takes, when each has to wait for the one before. The core
+// does little else, so its figures mean nothing without this one: the targets were set on a machine with 80 to 100 ns.
+func memoryLatency() time.Duration {
+	const line, lines, steps = 16, 1 << 20, 4096 // words in a line of the cache; 64 MiB; reads in a sample
+	chain := make([]uint32, line*lines)
+	order := rand.New(rand.NewPCG(1, 2)).Perm(lines)
+	for i, at := range order {
+		chain[at*line] = uint32(order[(i+1)%lines] * line)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	at, all := uint32(0), make([]time.Duration, 0, rounds*samples)
+	for range cap(all) {
+		start := threadTime()
+		for range steps {
+			at = chain[at]
+		}
+		all = append(all, threadTime()-start)
+	}
+	runtime.KeepAlive(at)
+	slices.Sort(all)
+	return all[len(all)/2] / steps
+}
+
 // target is a promise about a cost.
 type target struct {
 	name      string
@@ -130,7 +155,8 @@ func (g target) hold(t *testing.T, c cost) {
 	if c.cpu > g.cpu {
 		t.Errorf("%s takes %s, more than %s", g.name, us(c.cpu), us(g.cpu))
 	}
-	if g.allocFree && c.allocs > 0.01 {
+	const shared = 0.1 // short strings of a reader share a block, so one of many requests allocates it
+	if g.allocFree && c.allocs > shared {
 		t.Errorf("%s allocates %.2f times, want not at all", g.name, c.allocs)
 	}
 }

@@ -78,9 +78,7 @@ func (g grpcLoad) run(request func(kv etcdserverpb.KVClient, i int) error) []tim
 	var wg sync.WaitGroup
 	latencies := make([][]time.Duration, g.callers)
 	for c := range g.callers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			kv := clients[c%len(clients)]
 			for i := int(next.Add(1)) - 1; i < g.total; i = int(next.Add(1)) - 1 {
 				start := time.Now()
@@ -90,7 +88,7 @@ func (g grpcLoad) run(request func(kv etcdserverpb.KVClient, i int) error) []tim
 				}
 				latencies[c] = append(latencies[c], time.Since(start))
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	return slices.Concat(latencies...)
@@ -139,15 +137,13 @@ func (z zkLoad) run(request func(b []byte, xid int32, i int) []byte) []time.Dura
 	var wg sync.WaitGroup
 	latencies := make([][]time.Duration, z.conns)
 	for c := range z.conns {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			from, to := c*z.total/z.conns, (c+1)*z.total/z.conns
 			var err error
 			if latencies[c], err = z.runConn(z.members[c%len(z.members)].zooKeeper, from, to, request); err != nil {
 				z.t.Errorf("connection %d: %v", c, err)
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	return slices.Concat(latencies...)

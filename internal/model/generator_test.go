@@ -132,6 +132,9 @@ func (g *generator) fromSession(cmd command.Command) scripted {
 	if live := g.liveSessions(); len(live) > 0 && !g.oneIn(30) {
 		id = pick(g, live)
 	}
+	if g.oneIn(50) {
+		id = 0
+	}
 	s := scripted{current: true, proposal: command.Proposal{Caller: g.zookeeperCaller(id), Command: cmd}}
 	if g.oneIn(40) {
 		s.current = false

@@ -53,8 +53,14 @@ func (m *Model) create(c *command.Caller, op *command.Create) (any, state.Code) 
 	if k == ttl && !m.settings.ExtendedTypes {
 		return nil, state.Unimplemented
 	}
+	if !validTTL(k, op.TTL) {
+		return nil, state.BadArguments
+	}
+	if k == ephemeral && m.session(c.Session) == nil {
+		return nil, state.SessionExpired
+	}
 	parentPath, ok := cut(op.Path)
-	if !ok || !validTTL(k, op.TTL) {
+	if !ok {
 		return nil, state.BadArguments
 	}
 	acl, code := fixACL(c, op.ACL)

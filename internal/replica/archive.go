@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/okapi-kv/okapi/internal/snapshot"
 )
@@ -14,6 +15,7 @@ type archive struct {
 	r        *Replica
 	begin    chan struct{}           // without room: at most one snapshot is under way
 	finished *mailbox[SnapshotTaken] // durable, but the log has yet to be told
+	storing  sync.Mutex              // held while a received snapshot is stored: one at a time
 }
 
 func newArchive(r *Replica) *archive {
@@ -115,6 +117,10 @@ func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if !a.storing.TryLock() {
+		return errBusy
+	}
+	defer a.storing.Unlock()
 	md := msg.GetSnapshot().GetMetadata()
 	if err := snapshot.Receive(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm(), body); err != nil {
 		return fmt.Errorf("store snapshot from member %x: %w", from, err)

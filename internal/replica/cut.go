@@ -9,10 +9,11 @@ import (
 
 // A crash in the middle of a write leaves a torn batch, which the log cuts off. The batch was not synced and so
 // nobody was told of it, if the disk keeps its word. A disk that does not may have lost what this member
-// acknowledged, votes included. So a member with a cut asks the others what they hold. Until, with its own,
-// a majority of voices is there, it does not stand for election and does not vote; afterwards it
-// votes only in terms above all that it was told of, in which it cannot have voted before, and stands
-// for election once its log reaches as far as the furthest that it was told of.
+// acknowledged, votes included. So a member with a cut asks the others how far their logs reach. Until a
+// majority of the members has told, our own word not counted, it does not stand for election and does not
+// vote; afterwards it votes only in terms above all that it was told of, in which it cannot have voted before,
+// and stands for election once its log reaches as far as the furthest that it was told of. With one member
+// damaged and another one down, three members therefore do not serve.
 
 // tale is how far the log of a member reaches, as that member tells.
 type tale struct {
@@ -100,16 +101,17 @@ func (c *cut) settle() {
 	c.m.fx.Append = append(c.m.fx.Append, a)
 }
 
-// told tells whether, with our own, a majority of voices is there.
+// told tells whether a majority has spoken.
 func (c *cut) told() bool {
 	voters := c.voters()
-	heard := 1
+	heard := 0
 	for _, id := range voters {
 		if _, ok := c.tales[id]; ok {
 			heard++
 		}
 	}
-	return heard > (len(voters)+1)/2
+	majority := (len(voters)+1)/2 + 1
+	return heard >= min(majority, len(voters))
 }
 
 // refuses tells whether a message from a peer must not be answered because of the cut.

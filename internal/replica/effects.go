@@ -110,6 +110,8 @@ type Effects struct {
 	Apply []*Apply
 	// ReadReady holds reads that may go on once the index is applied.
 	ReadReady []ReadReady
+	// Wiped says that this member has lost what it had acknowledged to the leader: it must stop.
+	Wiped bool
 	// NotDone holds numbers of commands that can never take effect.
 	NotDone []uint64
 }

@@ -1,5 +1,7 @@
 package replica
 
+import "errors"
+
 // Outcome is why a command or a read has no result. The doors know the outcomes by name.
 type Outcome string
 
@@ -26,6 +28,13 @@ const (
 	// ErrNoLeader: there is no leader to ask; nothing was done.
 	ErrNoLeader Outcome = "no-leader"
 )
+
+// errBusy refuses a snapshot while another one is being stored.
+var errBusy = errors.New("another snapshot is being received")
+
+// ErrWiped stops a member that came back without what it had acknowledged.
+var ErrWiped = errors.New("the leader remembers entries that this member had stored and that are not in its data directory: " +
+	"the directory was lost, exchanged or rolled back; restore it, or replace this member under a new identity")
 
 var outcomeTexts = map[Outcome]string{
 	ErrNotDone:    "the leader changed and the command was not done",

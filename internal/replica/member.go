@@ -235,6 +235,11 @@ func (m *Member) receive(f Frame) {
 
 // stepRaft hands a message to raft. Its refusals (unknown peer, dropped proposal) need no answer.
 func (m *Member) stepRaft(msg *raftpb.Message) {
+	if msg.GetType() == raftpb.MsgHeartbeat && msg.GetCommit() > m.store.last() {
+		// A leader speaks of no commit index beyond what we have acknowledged.
+		m.fx.Wiped = true
+		return
+	}
 	_ = m.raft.Step(msg)
 }
 

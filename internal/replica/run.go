@@ -29,19 +29,33 @@ func (r *Replica) runLoop(ctx context.Context) error {
 			r.member.Step(now, in, &fx)
 		}
 		spare = inputs
+		if fx.Wiped {
+			return ErrWiped
+		}
 		r.carryOut(&fx)
 		fx.reset()
 		r.publishStatus()
 	}
 }
 
+// openingPatience is how long a member may take to serve before it says what it waits for.
+const openingPatience = 10 * time.Second
+
 // runOpening lets clients in when this member has caught up for the first time: one that was away long would
 // make the first of them wait.
 func (r *Replica) runOpening(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-r.ready:
+	slow := time.NewTicker(openingPatience)
+	defer slow.Stop()
+	for ready := false; !ready; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-slow.C:
+			r.opts.Logger.Warn("not serving yet: no leader, or this member's log is new or was cut and a majority of the others "+
+				"has not yet told how far theirs reach; start the other members", "leader", r.Status().Leader)
+		case <-r.ready:
+			ready = true
+		}
 	}
 	if r.ReadIndex(ctx) == nil {
 		close(r.serving)

@@ -168,9 +168,10 @@ func leasesOf(v state.View) []state.LeaseChange {
 	return changes
 }
 
-// Digest returns the digest of the state and the index up to which it is applied. It must not run beside the
-// applier.
+// Digest returns the digest of the state between two entries and the index up to which it is applied.
 func (s *Store) Digest() (index, digest uint64) {
+	s.whole.Lock()
+	defer s.whole.Unlock()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	index, _ = s.machine.Index()

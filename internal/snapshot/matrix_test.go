@@ -58,7 +58,7 @@ func TestEveryCrashPoint(t *testing.T) {
 	cases, points := 0, 0
 	for _, s := range steps(t) {
 		total := countOf(t, s).Changes
-		points += total
+		points += total + 1 // and once after the last operation
 		for stop := 1; stop <= total+1; stop++ {
 			m := disk(t, small(5), small(9))
 			m.SetFaults(vfs.Faults{StopAt: stop})

@@ -20,8 +20,8 @@ const (
 // # Idea
 //
 // Comparing with a key that lies elsewhere on the heap costs two cache misses, and a binary search makes
-// twenty comparisons. So each node holds, beside its pointers, four bytes of each key, and the search
-// looks at those; the keys themselves decide only where these are equal. To make four bytes tell keys apart that
+// twenty comparisons. So each node holds, beside its pointers, a few bytes of each key, and the search
+// looks at those; the keys themselves decide only where these are equal. To make so few bytes tell keys apart that
 // have long beginnings in common, as keys in a tree of names do, each node skips what its keys have in common: a leaf
 // the bytes that all keys in its range share, and an inner node the bytes that its separators share. The
 // difference matters near the root, whose range is everything: a key that lacks the bytes that its separators share
@@ -34,8 +34,8 @@ const (
 //   - skip of a leaf is at most the number of leading bytes that its two bounds have in common, and 0 if one is
 //     missing. Every key between the bounds shares these bytes, the ones that are searched for included.
 //   - Every separator of an inner node begins with its prefix, and its skip is the length of that.
-//   - The fragment of a key is its bytes skip to skip+4, as a big-endian number, with zeros behind a short key. So
-//     if fragments differ, keys differ in the same sense.
+//   - The fragment of a key is its four bytes behind skip, eight in inner nodes, as a big-endian number, with zeros
+//     behind a short key. So if fragments differ, keys differ in the same sense.
 //   - All leaves have the same depth. A leaf is empty only if it is the root; an inner node has two children or more.
 //
 // # Why not simpler
@@ -57,7 +57,7 @@ type leaf[R any] struct {
 // inner is a node with children, which are all inner nodes or all leaves.
 type inner[R any] struct {
 	prefix    string   // of seps
-	fragments []uint32 // of seps, behind the prefix
+	fragments []uint64 // of seps, behind the prefix
 	seps      []string
 	inners    []*inner[R]
 	leaves    []*leaf[R]
@@ -116,8 +116,19 @@ func fragment(key string, skip int) uint32 {
 	return f
 }
 
+// wideFragment is the fragment of twice the width, for inner nodes: the separators of one are often so far apart that
+// they share little, and then four bytes do not tell the children of one node of a tree from another.
+func wideFragment(key string, skip int) uint64 {
+	if len(key) >= skip+8 {
+		k := key[skip : skip+8]
+		return uint64(k[0])<<56 | uint64(k[1])<<48 | uint64(k[2])<<40 | uint64(k[3])<<32 |
+			uint64(k[4])<<24 | uint64(k[5])<<16 | uint64(k[6])<<8 | uint64(k[7])
+	}
+	return uint64(fragment(key, skip))<<32 | uint64(fragment(key, skip+4))
+}
+
 // equal is the range of the fragments that equal f; if there are none, both ends are where f would stand.
-func equal(fragments []uint32, f uint32) (from, to int) {
+func equal[F uint32 | uint64](fragments []F, f F) (from, to int) {
 	n := len(fragments)
 	for n > 0 {
 		half := n / 2
@@ -286,7 +297,7 @@ func (n *inner[R]) find(key string) int {
 		}
 		return len(n.seps)
 	}
-	pos, end := equal(n.fragments, fragment(key, len(n.prefix)))
+	pos, end := equal(n.fragments, wideFragment(key, len(n.prefix)))
 	for pos < end {
 		mid := (pos + end) / 2
 		if n.seps[mid] <= key {
@@ -451,7 +462,7 @@ func (n *inner[R]) fragment() {
 	}
 	n.fragments = n.fragments[:0]
 	for _, s := range n.seps {
-		n.fragments = append(n.fragments, fragment(s, len(n.prefix)))
+		n.fragments = append(n.fragments, wideFragment(s, len(n.prefix)))
 	}
 }
 
@@ -461,5 +472,5 @@ func (n *inner[R]) refragment(i int) {
 		n.fragment()
 		return
 	}
-	n.fragments[i] = fragment(n.seps[i], len(n.prefix))
+	n.fragments[i] = wideFragment(n.seps[i], len(n.prefix))
 }

@@ -65,7 +65,7 @@ func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, go
 		t.Fatalf("inner node with prefix %q has separators %q", n.prefix, n.seps)
 	}
 	for i, s := range n.seps {
-		if s < b.low || !b.top && s >= b.high || i > 0 && n.seps[i-1] >= s || n.fragments[i] != fragment(s, len(n.prefix)) {
+		if s < b.low || !b.top && s >= b.high || i > 0 && n.seps[i-1] >= s || n.fragments[i] != wideFragment(s, len(n.prefix)) {
 			t.Fatalf("separator %q in %v, fragment %x", s, b, n.fragments[i])
 		}
 	}
