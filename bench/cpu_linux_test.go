@@ -116,7 +116,7 @@ func collection() (nsPerByte float64) {
 }
 
 // memoryLatency is how long a read of a random place in memory takes, when each has to wait for the one before. The core
-// does little else, so its figures mean nothing without this one: the targets were set on a machine with 80 to 100 ns.
+// does little else: a get is four or five such reads, so its figures say little without this one.
 func memoryLatency() time.Duration {
 	const line, lines, steps = 16, 1 << 20, 4096 // words in a line of the cache; 64 MiB; reads in a sample
 	chain := make([]uint32, line*lines)

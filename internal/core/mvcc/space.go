@@ -97,7 +97,7 @@ func (s *Space[R]) Get(key string) *Item[R] { return s.items[key] }
 func (s *Space[R]) Write(key string, seq uint64, rev int64, r R) *Version[R] {
 	it := s.items[key]
 	if it == nil {
-		it = s.insert(strings.Clone(key))
+		return s.Insert(key, seq, rev, r).head
 	}
 	return s.Update(it, seq, rev, r)
 }
@@ -111,7 +111,9 @@ func (s *Space[R]) Update(it *Item[R], seq uint64, rev int64, r R) *Version[R] {
 
 // Insert is Write for a key for which Get has just returned nil.
 func (s *Space[R]) Insert(key string, seq uint64, rev int64, r R) *Item[R] {
-	it := s.insert(strings.Clone(key))
+	it := &Item[R]{key: strings.Clone(key)}
+	s.items[it.key] = it
+	s.index.set(it)
 	s.Update(it, seq, rev, r)
 	return it
 }
@@ -124,14 +126,6 @@ func (s *Space[R]) Delete(key string, seq uint64, rev int64, r R) *Version[R] {
 	v := &Version[R]{Seq: seq, Rev: rev, Deleted: true, Record: r, prev: it.head}
 	s.put(it, v)
 	return v
-}
-
-// insert makes an item without versions.
-func (s *Space[R]) insert(key string) *Item[R] {
-	it := &Item[R]{key: key}
-	s.items[key] = it
-	s.index.set(it)
-	return it
 }
 
 // remove drops an item of which nothing is kept.
