@@ -13,5 +13,6 @@
 // code slower, never faster, but one lucky round is not a figure either.
 //
 // Keys are drawn at random from a million, so that neither the caches nor the branch predictor know what
-// comes next. A thousand keys would show a third of the cost.
+// comes next: a core of this kind spends its time on reads of memory that wait for each other, and how long one takes is
+// printed first.
 package bench

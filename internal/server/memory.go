@@ -4,16 +4,44 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// gcPercent is how much garbage may gather before it is collected, relative to what lives. The store is a
-// large live heap that changes slowly: Go's 100 would double its memory, while each collection costs a
-// little more CPU than fewer would.
-const gcPercent = 20
+// How much garbage may gather before it is collected. The store is a large live heap that changes slowly: Go's 100 per
+// cent of what lives would double its memory, so it is gcPercentMin, and each collection is paid for by less. But a
+// collection of a small heap gives little back and comes often: with 20 per cent, a member with a few thousand
+// keys spent half of its processor time on it. So headroomBytes may gather in any case.
+const (
+	gcPercentMin  = 20
+	gcPercentMax  = 400
+	headroomBytes = 64 << 20
+)
+
+// gcPercent is the setting for a heap of which live bytes live.
+func gcPercent(live uint64) int {
+	return int(min(gcPercentMax, max(gcPercentMin, headroomBytes*100/max(live, 1))))
+}
+
+// followHeap sets the collector anew after each collection, for which a finalizer is the only signal there is.
+func followHeap() {
+	type sentinel struct{ percent int }
+	var again func(*sentinel)
+	again = func(s *sentinel) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		if p := gcPercent(live[0].Value.Uint64()); p != s.percent {
+			s.percent = p
+			debug.SetGCPercent(p)
+		}
+		runtime.SetFinalizer(s, again)
+	}
+	again(&sentinel{})
+}
 
 // idleInterval is how long nothing must have been applied before garbage is given back to the system.
 const idleInterval = 5 * time.Second
@@ -21,13 +49,13 @@ const idleInterval = 5 * time.Second
 // tuneMemory sets the collector. What the environment says (GOGC, GOMEMLIMIT) goes first.
 func tuneMemory(log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		followHeap()
 	}
 	limit := memoryBytes() * 9 / 10
 	if os.Getenv("GOMEMLIMIT") == "" && limit > 0 {
 		debug.SetMemoryLimit(limit)
 	}
-	log.Debug("memory", "limit", limit, "gc percent", gcPercent)
+	log.Debug("memory", "limit", limit)
 }
 
 // memoryBytes is what this process may use: the limit of its control group or the machine's memory; 0 if

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +66,7 @@ func (tools Tools) RunEtcdctl(t testing.TB, m *Member, input string, args ...str
 func (tools Tools) RunZKCli(t testing.TB, m *Member, args ...string) Answer {
 	t.Helper()
 	answer := run(t, "", tools.ZKCli, append([]string{"-server", m.ZooKeeper}, args...)...)
-	answer.Out = afterEvents(answer.Out)
+	answer.Out = withoutEvents(answer.Out)
 	answer.Messages = withoutLines(answer.Messages, "SLF4J:", "log4j:")
 	return answer
 }
@@ -89,24 +91,26 @@ func run(t testing.TB, input, name string, args ...string) Answer {
 	return Answer{Out: out.String(), Messages: strings.TrimSpace(messages.String()), Status: cmd.ProcessState.ExitCode()}
 }
 
-// afterEvents leaves out what zkCli.sh prints about its connection: everything up to the event
-// that it is connected, and later events.
-func afterEvents(out string) string {
-	if _, after, ok := strings.Cut(out, "WatchedEvent state:SyncConnected"); ok {
-		_, out, _ = strings.Cut(after, "\n")
+// events is what zkCli.sh prints about its connection. It does so in a thread of its own, so it may stand
+// before, behind and between the lines of an answer.
+var events = regexp.MustCompile(`(?m)^Connecting to .*$|WATCHER::|WatchedEvent state:\w+ type:None path:null`)
+
+// withoutEvents leaves out what zkCli.sh prints about its connection, and empty lines.
+func withoutEvents(out string) string {
+	var lines []string
+	for line := range strings.SplitSeq(events.ReplaceAllString(out, ""), "\n") {
+		if strings.TrimSpace(line) != "" {
+			lines = append(lines, line)
+		}
 	}
-	return strings.TrimSpace(withoutLines(out, "WATCHER::", "WatchedEvent ", "Connecting to "))
+	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
 // withoutLines drops the lines that begin with one of the prefixes.
 func withoutLines(text string, prefixes ...string) string {
 	var out []string
 	for line := range strings.SplitSeq(text, "\n") {
-		keep := true
-		for _, prefix := range prefixes {
-			keep = keep && !strings.HasPrefix(line, prefix)
-		}
-		if keep {
+		if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(line, p) }) {
 			out = append(out, line)
 		}
 	}

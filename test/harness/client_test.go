@@ -2,14 +2,16 @@ package harness
 
 import "testing"
 
-func TestAfterEvents(t *testing.T) {
+func TestWithoutEvents(t *testing.T) {
 	for _, c := range []struct{ out, want string }{
 		{"Connecting to h:1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\nhello\n", "hello"},
 		{"Connecting to h:1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\n[a, b]\n\nWATCHER::\n\nWatchedEvent state:Closed type:None path:null\n", "[a, b]"},
 		{"Connecting to h:1\n", ""},
+		{"Connecting to h:1\ncZxid = 0x1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\nctime = x\n", "cZxid = 0x1\nctime = x"},
+		{"Connecting to h:1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:nullhello\n", "hello"},
 	} {
-		if got := afterEvents(c.out); got != c.want {
-			t.Errorf("afterEvents(%q) = %q, want %q", c.out, got, c.want)
+		if got := withoutEvents(c.out); got != c.want {
+			t.Errorf("withoutEvents(%q) = %q, want %q", c.out, got, c.want)
 		}
 	}
 }
