@@ -141,14 +141,6 @@ func (l *Lessor) Tick() []Due {
 	return due
 }
 
-// Thaw gives ids back that were due and were not proposed after all, with their whole TTL.
-func (l *Lessor) Thaw(id int64) {
-	if e := l.ids[id]; e != nil && e.frozen {
-		e.frozen = false
-		l.arm(id, e, l.now+e.ttl)
-	}
-}
-
 // Remaining returns the milliseconds until id may expire, and false if it is unknown.
 func (l *Lessor) Remaining(id int64) (ms int64, ok bool) {
 	e := l.ids[id]

@@ -56,8 +56,6 @@ func TestWhenDue(t *testing.T) {
 			}
 		}, one(11)},
 		"touched too late":   {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 11); l.Touch([]int64{1}) }, at{}},
-		"thawed":             {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 11); l.Thaw(1) }, one(11)},
-		"thawed for nothing": {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 5); l.Thaw(1); l.Thaw(2) }, one(6)},
 		"set when frozen":    {func(l *lessor.Lessor) { l.Set(1, 1000, 6); run(l, 11); l.Set(1, 500, 7) }, one(6)},
 		"forgotten":          {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Forget(1); l.Forget(2) }, at{}},
 		"forgotten and back": {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Forget(1); run(l, 5); l.Set(1, 1000, 7) }, one(11)},
@@ -180,13 +178,6 @@ func TestAgainstModel(t *testing.T) {
 					if e := m.ids[i]; e != nil && !e.frozen {
 						e.due = max(e.due, m.now+e.ttl)
 					}
-				}
-			},
-			"thaw": func(t *rapid.T) {
-				i := id.Draw(t, "id")
-				l.Thaw(i)
-				if e := m.ids[i]; e != nil && e.frozen {
-					e.frozen, e.due = false, m.now+e.ttl
 				}
 			},
 			"forget": func(t *rapid.T) {

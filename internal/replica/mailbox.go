@@ -3,8 +3,8 @@ package replica
 import "sync"
 
 // mailbox hands items from many goroutines to one, in order. It has no bound of its own: what it holds
-// is bounded by the budget of proposals, by raft's limits on what is under way, and by links that wait
-// while the loop is behind.
+// is bounded by the budget of proposals, by raft's limits on what is under way to each member, and by the few
+// kinds of other frames, of which a member sends a handful in each tick.
 type mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T

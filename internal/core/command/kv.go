@@ -45,7 +45,8 @@ type Range struct {
 	Key, End string
 	// Limit bounds the number of keys returned; 0 for no bound.
 	Limit int64
-	// Revision is the revision to read at; 0 or less means now (inside a Txn a negative one is Compacted).
+	// Revision is the revision to read at; 0 or less means now. Inside a Txn a negative one is compared
+	// with the compacted revision like any other, so -1 passes on a store that was never compacted.
 	Revision   int64
 	SortOrder  SortOrder
 	SortTarget SortTarget
