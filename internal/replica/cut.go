@@ -117,8 +117,12 @@ func (c *cut) told() bool {
 // refuses tells whether a message from a peer must not be answered because of the cut.
 func (c *cut) refuses(msg *raftpb.Message) bool {
 	switch msg.GetType() {
-	case raftpb.MsgVote, raftpb.MsgPreVote:
+	case raftpb.MsgVote:
 		return c.open && !c.told() || msg.GetTerm() <= c.floor
+	case raftpb.MsgPreVote:
+		// It binds nobody. Were it refused up to the floor, a candidate whose term lies behind would
+		// never hear of the newer one and ask in vain for ever.
+		return c.open && !c.told()
 	case raftpb.MsgTimeoutNow:
 		return c.open
 	}

@@ -57,6 +57,17 @@ func TestSeeds(t *testing.T) {
 		*seedsFlag, violations, done, notDone, unknown, crashes, float64(*seedsFlag)/time.Since(start).Seconds())
 }
 
+// TestCorpus runs the seeds that once found a defect which no other test shows.
+func TestCorpus(t *testing.T) {
+	for seed, found := range map[uint64]string{
+		305: "members with a cut log refused even the pre-votes of the one who could have led them, for ever",
+	} {
+		if r := runSeed(t, FromSeed(seed)); r.Err != nil {
+			t.Errorf("seed %d (%s): %v", seed, found, r.Err)
+		}
+	}
+}
+
 // TestPlantedBugs checks that every planted bug is caught.
 func TestPlantedBugs(t *testing.T) {
 	for name, bug := range Bugs {
