@@ -15,10 +15,11 @@ import (
 // How much garbage may gather before it is collected. The store is a large live heap that changes slowly: Go's 100 per
 // cent of what lives would double its memory, so it is gcPercentMin, and each collection is paid for by less. But a
 // collection of a small heap gives little back and comes often: with 20 per cent, a member with a few thousand
-// keys spent half of its processor time on it. So headroomBytes may gather in any case.
+// keys spent half of its processor time on it. So headroomBytes may gather in any case, up to gcPercentMax: a
+// heap that grows fast may be collected once with the setting of the collection before.
 const (
 	gcPercentMin  = 20
-	gcPercentMax  = 400
+	gcPercentMax  = 200
 	headroomBytes = 64 << 20
 )
 

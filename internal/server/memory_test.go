@@ -8,7 +8,7 @@ func TestGCPercent(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 400}, {4 << 20, 400}, {16 << 20, 400}, {64 << 20, 100}, {128 << 20, 50}, {320 << 20, 20}, {4 << 30, 20},
+		{0, 200}, {4 << 20, 200}, {32 << 20, 200}, {64 << 20, 100}, {128 << 20, 50}, {320 << 20, 20}, {4 << 30, 20},
 	} {
 		if got := gcPercent(c.live); got != c.want {
 			t.Errorf("gcPercent(%d MiB) = %d, want %d", c.live>>20, got, c.want)
