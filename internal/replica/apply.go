@@ -38,6 +38,7 @@ func (a *Applier) Apply(job *Apply) (Applied, error) {
 			return done, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
 		}
 	}
+	done.Bootstrapped = a.store.bootstrapped()
 	return done, nil
 }
 
@@ -56,7 +57,6 @@ func (a *Applier) applyEntry(e *raftpb.Entry, done *Applied) error {
 	}
 	a.store.apply(&state.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Batch: a.batch}, a.conf, &a.out)
 	done.Leases = append(done.Leases, a.out.Leases...)
-	done.Bootstrapped = a.store.bootstrapped()
 	a.publish(e.GetTerm())
 	return nil
 }

@@ -76,13 +76,13 @@ const keptEntries = 5000
 
 // send streams our newest snapshot to a member that lags too far.
 func (a *archive) send(s SnapshotSend) {
-	file, message, err := a.open(s)
+	file, err := a.open(s.Message)
 	if err != nil {
 		a.r.opts.Logger.Error("snapshot cannot be sent", "to", s.To, "error", err)
 		a.r.SnapshotSent(s.To, false)
 		return
 	}
-	a.r.transport.SendSnapshot(s.To, message, file)
+	a.r.transport.SendSnapshot(s.To, s.Message, file)
 }
 
 // snapshotBody is an open snapshot file as a stream.
@@ -91,29 +91,39 @@ type snapshotBody struct {
 	io.Closer
 }
 
-func (a *archive) open(s SnapshotSend) (io.ReadCloser, []byte, error) {
-	msg, err := decodeRaft(s.Message[1:])
+// announced returns the mark of the snapshot that a frame announces.
+func announced(frame []byte) (snapshotMark, error) {
+	if len(frame) == 0 || frameKind(frame[0]) != frameRaft {
+		return snapshotMark{}, errFrame
+	}
+	msg, err := decodeRaft(frame[1:])
 	if err != nil {
-		return nil, nil, err
+		return snapshotMark{}, err
 	}
 	md := msg.GetSnapshot().GetMetadata()
-	name, err := snapshot.Find(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm())
+	return snapshotMark{md.GetIndex(), md.GetTerm()}, nil
+}
+
+// open opens the file of the snapshot that a frame announces.
+func (a *archive) open(frame []byte) (io.ReadCloser, error) {
+	mark, err := announced(frame)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	name, err := snapshot.Find(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), mark.index, mark.term)
+	if err != nil {
+		return nil, err
 	}
 	file, err := snapshot.Open(a.r.opts.Disk.FS, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return snapshotBody{file.Bytes(), file}, s.Message, nil
+	return snapshotBody{file.Bytes(), file}, nil
 }
 
 // receive stores a snapshot that another member streams.
 func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
-	if len(header) == 0 || frameKind(header[0]) != frameRaft {
-		return errFrame
-	}
-	msg, err := decodeRaft(header[1:])
+	mark, err := announced(header)
 	if err != nil {
 		return err
 	}
@@ -121,8 +131,7 @@ func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
 		return errBusy
 	}
 	defer a.storing.Unlock()
-	md := msg.GetSnapshot().GetMetadata()
-	if err := snapshot.Receive(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), md.GetIndex(), md.GetTerm(), body); err != nil {
+	if err := snapshot.Receive(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), mark.index, mark.term, body); err != nil {
 		return fmt.Errorf("store snapshot from member %x: %w", from, err)
 	}
 	a.r.inbox.put(SnapshotReceived{From: from, Message: bytes.Clone(header)})

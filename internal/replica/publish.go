@@ -24,7 +24,8 @@ func (a *Applier) publish(term uint64) {
 }
 
 // Install replaces the state by a received snapshot. Commands that were handed to any leader may be in it
-// or not, so their outcome is unknown. It returns the news for the Member. An error means that the snapshot, which was whole when it came, cannot be read any more.
+// or not, so their outcome is unknown. It returns the news for the Member. An error means that the snapshot, which was whole when
+// it came, cannot be read any more.
 func (a *Applier) Install(fs vfs.FS, dir string, job *Append) (Appended, error) {
 	md := job.Snapshot.GetMetadata()
 	name, err := snapshot.Find(fs, dir, md.GetIndex(), md.GetTerm())

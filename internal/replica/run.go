@@ -51,7 +51,7 @@ func (r *Replica) runOpening(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-slow.C:
-			r.opts.Logger.Warn("not serving yet: no leader, or this member's log is new or was cut and a majority of the others "+
+			r.opts.Logger.Warn("not serving yet: no leader, or the end of this member's log was cut and a majority of the others "+
 				"has not yet told how far theirs reach; start the other members", "leader", r.Status().Leader)
 		case <-r.ready:
 			ready = true
