@@ -54,7 +54,7 @@ type machine struct {
 }
 
 func newMachine(t testing.TB) *machine {
-	x := &machine{t: t, m: state.New(), random: rand.New(rand.NewPCG(1, 2)), caller: command.Caller{Protocol: command.Etcd}}
+	x := &machine{t: t, m: state.New(1), random: rand.New(rand.NewPCG(1, 2)), caller: command.Caller{Protocol: command.Etcd}}
 	x.do(&command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk", TreeHistory: 1000}})
 	return x
 }
@@ -152,9 +152,9 @@ func testKeys(t *testing.T) {
 			}
 		},
 		run: func() {
-			v, r := x.m.View(), command.Range{}
+			v, r, res := x.m.View(), command.Range{}, state.RangeResult{}
 			for _, r.Key = range keys {
-				if res, code := v.Range(&caller, &r); code != state.OK || res.Count != 1 {
+				if code := v.Range(&caller, &r, &res); code != state.OK || len(res.KVs) != 1 {
 					t.Fatalf("get %s: %v", r.Key, code)
 				}
 			}

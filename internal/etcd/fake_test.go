@@ -38,7 +38,7 @@ type fakeReplica struct {
 
 func newFakeReplica() *fakeReplica {
 	f := &fakeReplica{
-		machine: state.New(),
+		machine: state.New(1),
 		status:  Status{ClusterID: 7, MemberID: 3, LeaderID: 3, Term: 5},
 		holding: make(chan struct{}, 64),
 	}

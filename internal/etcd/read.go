@@ -35,12 +35,16 @@ func (k *kvServer) readIndex(ctx context.Context) error {
 // readRange answers a range and says at which revision of the store.
 func (k *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (result *state.RangeResult, revision int64, err error) {
 	who, cmd := caller(ctx), translateRange(r)
-	err = k.read(ctx, r.Serializable, func(v state.View) (code state.Code) {
+	one := &struct { // most ranges are of one key
+		state.RangeResult
+		kvs [1]state.KeyValue
+	}{}
+	one.KVs = one.kvs[:0]
+	err = k.read(ctx, r.Serializable, func(v state.View) state.Code {
 		revision = v.Revision()
-		result, code = v.Range(&who, cmd)
-		return code
+		return v.Range(&who, cmd, &one.RangeResult)
 	})
-	return result, revision, err
+	return &one.RangeResult, revision, err
 }
 
 // readTxn answers a txn that only reads and says at which revision of the store.

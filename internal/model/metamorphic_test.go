@@ -39,7 +39,7 @@ func reload(m *state.Machine) (*state.Machine, error) {
 	if err := m.Export(m.View(), &r); err != nil {
 		return nil, err
 	}
-	loaded, err := state.Load(&r)
+	loaded, err := state.Load(&r, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func drawSegments(r *rand.Rand, mix mix, count int) []segment {
 // applySegments applies proposals in batches of the sizes that it is told.
 func applySegments(segments []segment, size func() int) (digest uint64, results []state.Result, events []state.Event) {
 	const indexes = 1000 // a segment uses up this many indexes, so that all machines end at the same one
-	m := state.New()
+	m := state.New(1)
 	var out state.Output
 	for i, s := range segments {
 		index, left := uint64(i*indexes), s.proposals

@@ -23,8 +23,9 @@ func show(v state.View) []string {
 		ranges = append(ranges, command.Range{Key: s.TreePrefix, End: prefixEnd(s.TreePrefix)})
 	}
 	for i := range ranges {
-		kvs, code := v.Range(&root, &ranges[i])
-		out = append(out, fmt.Sprintf("%+v %v", kvs, code))
+		var res state.RangeResult
+		code := v.Range(&root, &ranges[i], &res)
+		out = append(out, fmt.Sprintf("%+v %v", res, code))
 	}
 	paths := []string{"/"}
 	for len(paths) > 0 {

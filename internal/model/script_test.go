@@ -50,7 +50,7 @@ type player struct {
 	pinned  *pinned
 }
 
-func newPlayer() *player { return &player{model: New(), machine: state.New()} }
+func newPlayer() *player { return &player{model: New(), machine: state.New(1)} }
 
 // fill returns the proposals of an entry as they stand now.
 func (p *player) fill(e *entry) []command.Proposal {
@@ -274,7 +274,11 @@ func (p *player) compareReads(r *rand.Rand) string {
 	for range 4 {
 		caller, read := g.etcdCaller(), g.rangeRead()
 		want, code := m.Range(&caller, read)
-		got, gotCode := v.Range(&caller, read)
+		got := &state.RangeResult{}
+		gotCode := v.Range(&caller, read, got)
+		if gotCode != state.OK {
+			got = nil
+		}
 		if code != gotCode || differ(want, got) != "" {
 			return fmt.Sprintf("%+v by %+v: %v, want %v\n-model +machine\n%s", *read, caller, gotCode, code, differ(want, got))
 		}

@@ -26,6 +26,7 @@ const bootIndex, bootTerm = 1, 1
 type Disk struct {
 	FS      vfs.FS
 	Dir     string
+	Seed    uint64 // of the machine; see state.New
 	Log     *wal.Log
 	Machine *state.Machine
 	Boot    Boot
@@ -37,17 +38,30 @@ type Disk struct {
 // SnapshotDir is the folder of the snapshots.
 func (d *Disk) SnapshotDir() string { return path.Join(d.Dir, snapshotFolder) }
 
-// OpenDisk reads what a member holds in dir. A directory that has never held a member starts the empty state with
-// the given voters, if fresh allows it.
-func OpenDisk(fs vfs.FS, dir string, id wal.Identity, voters []uint64, segmentBytes int64) (*Disk, error) {
-	d := &Disk{FS: fs, Dir: dir}
-	if err := vfs.MakeFolder(fs, dir); err != nil {
+// DiskOptions say where a member's durable half is, and whose.
+type DiskOptions struct {
+	FS       vfs.FS
+	Dir      string
+	Identity wal.Identity
+	// Voters are those with which the cluster was founded.
+	Voters []uint64
+	// SegmentBytes is the size of a segment of the log; 0 is the default of wal.
+	SegmentBytes int64
+	// Seed is for state.New.
+	Seed uint64
+}
+
+// OpenDisk reads what a member holds in its directory. One that has never held a member starts the empty state with
+// the given voters.
+func OpenDisk(o DiskOptions) (*Disk, error) {
+	d := &Disk{FS: o.FS, Dir: o.Dir, Seed: o.Seed}
+	if err := vfs.MakeFolder(o.FS, o.Dir); err != nil {
 		return nil, err
 	}
-	if err := d.bootstrap(voters); err != nil {
+	if err := d.bootstrap(o.Voters); err != nil {
 		return nil, err
 	}
-	log, found, err := wal.Open(fs, path.Join(dir, walFolder), id, wal.Options{SegmentBytes: segmentBytes})
+	log, found, err := wal.Open(o.FS, path.Join(o.Dir, walFolder), o.Identity, wal.Options{SegmentBytes: o.SegmentBytes})
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
@@ -74,7 +88,7 @@ func (d *Disk) bootstrap(voters []uint64) error {
 	if err != nil {
 		return err
 	}
-	m := state.New()
+	m := state.New(0) // written and forgotten
 	m.Apply(&state.Entry{Index: bootIndex, Term: bootTerm}, new(state.Output), nil)
 	if err := m.Export(m.View(), w); err != nil {
 		return fmt.Errorf("write the first snapshot: %w", err)
@@ -95,7 +109,7 @@ func (d *Disk) load(log *wal.Log, found *wal.Recovered) error {
 	if found.Mark.Index > newest.Index {
 		return fmt.Errorf("%s lacks the snapshot of entry %d that the log builds on; replace this member", d.Dir, found.Mark.Index)
 	}
-	m, conf, err := ReadSnapshot(d.FS, newest.Name)
+	m, conf, err := ReadSnapshot(d.FS, newest.Name, d.Seed)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 var testIdentity = wal.Identity{ClusterID: 9, MemberID: 1}
 
 func openTestDisk(fs vfs.FS) (*Disk, error) {
-	return OpenDisk(fs, "data", testIdentity, []uint64{1, 2, 3}, 64<<10)
+	return OpenDisk(DiskOptions{FS: fs, Dir: "data", Identity: testIdentity, Voters: []uint64{1, 2, 3}, SegmentBytes: 64 << 10})
 }
 
 // bootWorld opens a fresh disk, appends entries 2 to 9 of term 2, and closes it.
@@ -47,9 +47,9 @@ func bootWorld(t *testing.T) *vfs.Mem {
 // addSnapshot writes a snapshot as of an entry, without a word to the log.
 func addSnapshot(t *testing.T, m *vfs.Mem, index, term uint64) {
 	t.Helper()
-	machine := state.New()
+	machine := state.New(1)
 	machine.Apply(&state.Entry{Index: index, Term: term}, new(state.Output), nil)
-	store := NewStore(machine, &raftpb.ConfState{Voters: []uint64{1, 2}})
+	store := NewStore(machine, &raftpb.ConfState{Voters: []uint64{1, 2}}, 1)
 	if _, err := WriteSnapshot(m, "data/snap", store); err != nil {
 		t.Fatal(err)
 	}

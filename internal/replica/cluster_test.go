@@ -77,7 +77,9 @@ func (w wire) SendSnapshot(to uint64, header []byte, body io.ReadCloser) {
 
 func (c *cluster) start(id uint64) {
 	c.t.Helper()
-	disk, err := OpenDisk(c.disks[id], "data", wal.Identity{ClusterID: 9, MemberID: id}, []uint64{1, 2, 3}, 64<<10)
+	disk, err := OpenDisk(DiskOptions{
+		FS: c.disks[id], Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: id}, Voters: []uint64{1, 2, 3}, SegmentBytes: 64 << 10,
+	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -137,7 +139,8 @@ func (c *cluster) wantKeys(id uint64, want int) {
 		c.t.Fatalf("read index at %d: %v", id, err)
 	}
 	c.member(id).Read(func(v state.View) {
-		r, code := v.Range(&command.Caller{}, &command.Range{Key: "k", End: "l"})
+		var r state.RangeResult
+		code := v.Range(&command.Caller{}, &command.Range{Key: "k", End: "l"}, &r)
 		if code != state.OK || len(r.KVs) != want {
 			c.t.Errorf("member %d: %v, %d keys, want %d", id, code, len(r.KVs), want)
 		}

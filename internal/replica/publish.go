@@ -32,7 +32,7 @@ func (a *Applier) Install(fs vfs.FS, dir string, job *Append) (Appended, error) 
 	if err != nil {
 		return Appended{}, err
 	}
-	m, conf, err := ReadSnapshot(fs, name)
+	m, conf, err := ReadSnapshot(fs, name, a.store.seed)
 	if err != nil {
 		return Appended{}, err
 	}

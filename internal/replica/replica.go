@@ -87,7 +87,7 @@ type applierJob struct {
 // New makes a Replica from what is on its disk. Nothing happens before Run.
 func New(o Options) (*Replica, error) {
 	r := &Replica{
-		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf), waiters: NewWaiters(o.Incarnation << 24),
+		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24),
 		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
 		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),

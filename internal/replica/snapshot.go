@@ -81,8 +81,8 @@ func WriteSnapshot(fs vfs.FS, dir string, store *Store) (done SnapshotTaken, err
 	return done, snapshot.Purge(fs, dir, snapshotsKept)
 }
 
-// ReadSnapshot loads the machine and the configuration from a snapshot file.
-func ReadSnapshot(fs vfs.FS, name string) (*state.Machine, *raftpb.ConfState, error) {
+// ReadSnapshot loads the machine, with the seed that state.Load wants, and the configuration from a snapshot file.
+func ReadSnapshot(fs vfs.FS, name string, seed uint64) (*state.Machine, *raftpb.ConfState, error) {
 	r, err := snapshot.Open(fs, name)
 	if err != nil {
 		return nil, nil, err
@@ -92,7 +92,7 @@ func ReadSnapshot(fs vfs.FS, name string) (*state.Machine, *raftpb.ConfState, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	m, err := state.Load(r)
+	m, err := state.Load(r, seed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load %s: %w", name, err)
 	}

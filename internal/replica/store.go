@@ -16,6 +16,8 @@ import (
 // A reader that has let go of the lock reads on at the view where it began, and a pin keeps what that
 // view needs from being dropped.
 type Store struct {
+	seed uint64
+
 	// whole is held while one entry is applied: who holds it finds the state between two entries. It is
 	// taken before mu.
 	whole sync.Mutex
@@ -29,9 +31,10 @@ type Store struct {
 	pins  map[uint64]int // readers that have let go of the lock, by sequence number
 }
 
-// NewStore takes over a machine that stands at a snapshot with configuration conf.
-func NewStore(m *state.Machine, conf *raftpb.ConfState) *Store {
-	return &Store{machine: m, head: m.View(), conf: conf, pins: make(map[uint64]int)}
+// NewStore takes over a machine that stands at a snapshot with configuration conf. The seed is for machines that take its
+// place; see state.New.
+func NewStore(m *state.Machine, conf *raftpb.ConfState, seed uint64) *Store {
+	return &Store{machine: m, head: m.View(), conf: conf, seed: seed, pins: make(map[uint64]int)}
 }
 
 // Read runs fn at the newest view. fn must not block; its scans let the applier through.

@@ -130,8 +130,11 @@ func (m *member) openDisk() error {
 			return err
 		}
 	}
-	id := wal.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID}
-	disk, err := replica.OpenDisk(m.directory.FS, m.cfg.DataDir, id, m.founding.Membership.Voters(), 0)
+	disk, err := replica.OpenDisk(replica.DiskOptions{
+		FS: m.directory.FS, Dir: m.cfg.DataDir,
+		Identity: wal.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID},
+		Voters:   m.founding.Membership.Voters(), Seed: randomBits(),
+	})
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: let this user read and write all of --data-dir %s", err, m.cfg.DataDir)
 	}
@@ -180,10 +183,12 @@ const (
 
 // incarnation tells this run of the member from all others. Numbers of commands start from it, so it
 // leaves room above.
-func incarnation() uint64 {
+func incarnation() uint64 { return randomBits()>>24 | 1 }
+
+func randomBits() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return binary.BigEndian.Uint64(b[:])>>24 | 1
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // run starts everything in order and stops it in reverse: the doors first, so that nobody is let in who

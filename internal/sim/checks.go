@@ -258,7 +258,8 @@ func (c *checks) end() {
 // readsMatch compares linearizable reads with the history.
 func (c *checks) readsMatch(v state.View) {
 	for _, r := range c.reads {
-		res, code := v.Range(&command.Caller{Protocol: command.Internal}, &command.Range{Key: r.key, Revision: r.revision})
+		var res state.RangeResult
+		code := v.Range(&command.Caller{Protocol: command.Internal}, &command.Range{Key: r.key, Revision: r.revision}, &res)
 		if code == state.Compacted {
 			continue
 		}
@@ -304,7 +305,8 @@ func (c *checks) leasesMatch(v state.View) {
 			c.world.fail("lease %x with TTL %d ms lives %s after it was last heard of", id, s.timeoutMS, stamp(c.world.now-s.heardAt))
 		}
 	}
-	res, _ := v.Range(&command.Caller{Protocol: command.Internal}, &command.Range{Key: "\x00", End: "\x00"})
+	var res state.RangeResult
+	v.Range(&command.Caller{Protocol: command.Internal}, &command.Range{Key: "\x00", End: "\x00"}, &res)
 	for _, kv := range res.KVs {
 		if _, ok := v.Lease(kv.Lease); kv.Lease != 0 && !ok {
 			c.world.fail("key %q outlives its lease %x", kv.Key, kv.Lease)

@@ -160,7 +160,8 @@ func (c *client) get(op int, n *node, key string) {
 			return
 		}
 		n.store.Read(func(v state.View) {
-			res, code := v.Range(&command.Caller{Protocol: command.Etcd}, &command.Range{Key: key})
+			var res state.RangeResult
+			code := v.Range(&command.Caller{Protocol: command.Etcd}, &command.Range{Key: key}, &res)
 			r := readCheck{key: key, revision: v.Revision(), found: code == state.OK && len(res.KVs) == 1}
 			if r.found {
 				r.value = string(res.KVs[0].Value)

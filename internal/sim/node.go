@@ -89,7 +89,10 @@ func (n *node) start() {
 	if !w.healed && w.chance(w.cfg.CrashPoint*0.3) {
 		n.fs.SetFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(12)})
 	}
-	disk, err := replica.OpenDisk(n.fs, dataDir, wal.Identity{ClusterID: 77, MemberID: n.id}, voters, w.cfg.SegmentBytes)
+	disk, err := replica.OpenDisk(replica.DiskOptions{
+		FS: n.fs, Dir: dataDir, Identity: wal.Identity{ClusterID: 77, MemberID: n.id}, Voters: voters,
+		SegmentBytes: w.cfg.SegmentBytes, Seed: n.id,
+	})
 	if err != nil {
 		n.diskFailed("start", err)
 		return
@@ -97,7 +100,7 @@ func (n *node) start() {
 	n.log.Log = disk.Log
 	incarnation := w.rng.Uint64()>>16 | 1
 	n.disk, n.waiters = disk, replica.NewWaiters(incarnation<<20)
-	n.store = replica.NewStore(disk.Machine, disk.Boot.Conf)
+	n.store = replica.NewStore(disk.Machine, disk.Boot.Conf, disk.Seed)
 	n.persister = replica.NewPersister(n.log, disk.Hard)
 	n.applier = replica.NewApplier(n.id, n.store, n.waiters)
 	n.member, err = replica.NewMember(replica.MemberOptions{

@@ -53,7 +53,7 @@ type submission struct {
 var errLost = errors.New("outcome unknown")
 
 func newReplica() *replica {
-	r := &replica{machine: state.New(), role: RoleStandalone}
+	r := &replica{machine: state.New(1), role: RoleStandalone}
 	r.more.L = &r.queue
 	r.apply([]submission{{command: &command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk", TreeHistory: 600_000}}}})
 	return r

@@ -31,7 +31,7 @@ func benchKey(i int) (key [16]byte) {
 func scatter(i uint32) int { return int(i * 2654435761 % benchKeys) }
 
 func filled(n int) *Space[record] {
-	s := NewSpace(recordSize)
+	s := NewSpace(Shape[record]{Size: recordSize, Data: func(r *record) *[]byte { return &r.data }}, 1)
 	for i := range n {
 		key := benchKey(i)
 		s.Write(string(key[:]), uint64(i+1), int64(i+2), record{data: make([]byte, 100), create: int64(i + 2), version: 1})
@@ -130,8 +130,8 @@ func BenchmarkScan(b *testing.B) {
 		n := 0
 		i++
 		key := benchKey(scatter(i))
-		s.Ascend(string(key[:]), func(it *Item[record]) bool {
-			if it.At(benchKeys) != nil {
+		s.Ascend(string(key[:]), func(v *Version[record]) bool {
+			if v.At(benchKeys) != nil {
 				n++
 			}
 			return n < 100

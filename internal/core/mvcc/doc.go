@@ -2,20 +2,24 @@
 //
 // # Idea
 //
-// A key is an Item, and an Item is a chain of Versions, newest first. The one writer puts a new
+// A key is a chain of Versions, newest first. The one writer puts a new
 // Version in front of the chain and never touches an old one, so a reader that knows a
 // sequence number finds the state of that moment by walking past what is newer: views,
 // history at a revision and snapshots are all At(seq), and none of them costs the writer anything.
 // A deletion is a Version too, a tombstone, so the past of a deleted key stays readable and a watch
 // can tell of its end.
 //
-// Three structures refer to the same Items and Versions, none owns a copy:
+// Three structures refer to the same Versions, none owns a copy:
 //
-//   - a hash map from key to Item, the only thing that a read or an update of one key touches;
-//   - an ordered index of the Items, touched when a key appears or disappears and by ranges;
-//   - the change log: (Item, Version) pairs in the order in which they were written. Watches
+//   - a hash table from key to newest Version, the only thing that a read of one key touches;
+//   - an ordered index of the keys, touched when one appears or disappears and by ranges. It refers to a chain through
+//     an item, the one place that stays where it is while the chain grows;
+//   - the change log: the Versions in the order in which they were written. Watches
 //     read it, a revision is found in it by bisection, reclaiming drops it from the front and
 //     undoing a refused command drops it from the back.
+//
+// A Version, its key and its data are one allocation (package arena). Versions that differ in other things than their
+// data share them, and then keep the one alive in which they stand.
 //
 // # Invariants
 //
@@ -25,7 +29,7 @@
 //   - The log holds every Version with Rev >= Floor. It may still hold older ones, which nobody may ask for.
 //   - A Version whose log entry is there still has its predecessor, unless that is older than everything
 //     in the log, or it has none. Dropping an entry cuts its Version's predecessor off.
-//   - An Item is in the map if and only if it is in the index, and both if and only if it has a Version. The
+//   - A key is in the table if and only if it is in the index, and both if and only if it has a Version. The
 //     newest may be a tombstone; then either the log still holds it or the floor has not been reclaimed yet.
 //   - LiveBytes, HistoryBytes and Len are functions of what was written and of the floor alone. How
 //     far reclaiming has come, which depends on the member, does not show in them, so replicated
@@ -36,7 +40,7 @@
 // The floor is logical and moves at once. Memory is freed later, in bounded steps, by Reclaim, in log order.
 // Let v be the Version of the oldest entry. If v is below the floor and no pinned view is older than v,
 // every reader stops at v or before it in the chain, so what lies behind v is cut off. If v is a
-// tombstone and still the newest, nobody can see the key at all, and the Item goes. A tombstone at
+// tombstone and still the newest, nobody can see the key at all, and it goes. A tombstone at
 // the floor stays: a watch that starts there must tell of the deletion.
 //
 // HistoryBytes has to follow the floor at once, though it may jump over a million entries. Each

@@ -3,7 +3,6 @@ package mvcc
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/okapi-kv/okapi/internal/invariant"
 )
@@ -19,7 +18,7 @@ func (s *Space[R]) SetFloor(rev int64) {
 		return
 	}
 	s.floor = rev
-	s.freed = s.amountsBefore(s.position(rev))
+	s.sums.freed = s.amountsBefore(s.position(rev))
 }
 
 // position is that of the first entry of the log with a Rev of at least rev.
@@ -30,13 +29,12 @@ func (s *Space[R]) position(rev int64) int {
 // amountsBefore is the sum of the amounts of all entries ever logged before position pos.
 func (s *Space[R]) amountsBefore(pos int) int64 {
 	if pos == s.log.end {
-		return s.freeable
+		return s.sums.freeable
 	}
 	i := pos / chunkEntries
 	sum := s.log.chunks[i].before
 	for p := max(i*chunkEntries, s.log.start); p < pos; p++ {
-		c := s.log.at(p)
-		sum += s.amount(c.item, c.version)
+		sum += s.sums.amount(s.log.at(p))
 	}
 	return sum
 }
@@ -49,39 +47,39 @@ func (s *Space[R]) SeqAt(rev int64) uint64 {
 	if pos == s.log.start {
 		return s.floorSeq
 	}
-	return s.log.at(pos - 1).version.Seq
+	return s.log.at(pos - 1).Seq()
 }
 
 // Changes calls fn for each entry of the log, in order, from the first with a Rev of at least fromRev, which
 // must not be below the floor, until fn returns false. fn must not change the space. A reader
 // at a view stops at the first version above its sequence number: it may belong to a command that
 // is not finished.
-func (s *Space[R]) Changes(fromRev int64, fn func(*Item[R], *Version[R]) bool) {
+func (s *Space[R]) Changes(fromRev int64, fn func(*Version[R]) bool) {
 	invariant.Assert(fromRev >= s.floor, "changes are read at or above the floor")
 	s.log.walk(s.position(fromRev), fn)
 }
 
 // ChangesAfter calls fn as Changes does, from the first entry with a Seq above seq. The caller has made sure that
 // the changes it wants are not below the floor.
-func (s *Space[R]) ChangesAfter(seq uint64, fn func(*Item[R], *Version[R]) bool) {
-	s.log.walk(s.log.search(func(v *Version[R]) bool { return v.Seq > seq }), fn)
+func (s *Space[R]) ChangesAfter(seq uint64, fn func(*Version[R]) bool) {
+	s.log.walk(s.log.search(func(v *Version[R]) bool { return v.Seq() > seq }), fn)
 }
 
 // Reclaim frees what neither a reader at or above the floor nor one at a sequence number of at least
 // oldestPinned needs. It takes at most steps entries off the log and says whether it could take
-// more. Nothing that the methods of the Space tell changes by it, but for items that hold
-// nothing any more.
+// more. Nothing that the methods of the Space tell changes by it, but for keys of which
+// nothing is kept any more.
 func (s *Space[R]) Reclaim(steps int, oldestPinned uint64) (more bool) {
 	for ; s.reclaimable(oldestPinned); steps-- {
 		if steps <= 0 {
 			return true
 		}
-		c := *s.log.first()
-		s.log.shift(s.amount(c.item, c.version))
-		s.floorSeq = c.version.Seq
-		c.version.prev = nil
-		if c.item.head == c.version && c.version.Deleted {
-			s.remove(c.item)
+		v := s.log.first()
+		s.log.shift(s.sums.amount(v))
+		s.floorSeq = v.Seq()
+		v.prev = nil
+		if v.item.head == v && v.Deleted() {
+			s.uproot(v)
 		}
 	}
 	return false
@@ -92,38 +90,47 @@ func (s *Space[R]) reclaimable(oldestPinned uint64) bool {
 	if s.log.len() == 0 {
 		return false
 	}
-	v := s.log.first().version
-	return v.Rev < s.floor && v.Seq <= oldestPinned
+	v := s.log.first()
+	return v.Rev < s.floor && v.Seq() <= oldestPinned
+}
+
+// Loaded is a version as a snapshot has it; the fields are those of Version.
+type Loaded[R any] struct {
+	Seq     uint64
+	Rev     int64
+	Deleted bool
+	Record  R
 }
 
 // Load adds a key with its versions, oldest first, to a space that is being read from a snapshot and was
-// empty. The key is cloned; the versions are copied. Versions of different keys may come in any
-// order, keys in byte order come cheapest. Until LoadDone nothing else may be called.
-func (s *Space[R]) Load(key string, versions []Version[R]) {
-	invariant.Assert(s.seq == 0 && s.items[key] == nil, "a key is loaded once, into an empty space")
+// empty. All is copied; a version whose data are the same memory as those of the one before shares them. Versions of
+// different keys may come in any order, keys in byte order come cheapest. Until LoadDone nothing else may be called.
+func (s *Space[R]) Load(key string, versions []Loaded[R]) {
+	invariant.Assert(s.seq == 0 && s.table.get(key) == nil, "a key is loaded once, into an empty space")
 	if len(versions) == 0 {
 		return
 	}
-	it := &Item[R]{key: strings.Clone(key)}
-	s.items[it.key] = it
-	s.index.set(it)
+	it := &item[R]{}
 	for i := range versions {
-		v := versions[i]
-		v.prev = it.head
-		it.head = &v
-		s.loading = append(s.loading, change[R]{it, &v})
+		l := versions[i]
+		if i > 0 {
+			s.maker.share(&l.Record, &versions[i-1].Record, it.head)
+		}
+		v := s.maker.version(key, it.head, l.Record)
+		v.item, v.stamp, v.Rev = it, stampOf(l.Seq, l.Deleted), l.Rev
+		it.head = v
+		s.loading = append(s.loading, v)
 	}
+	s.table.add(it.head)
+	s.index.set(it)
 }
 
 // LoadDone ends loading: it puts the log together and sets the floor. Versions that the floor makes
 // unreachable are dropped. floorSeq is what SeqAt(floor) was where the snapshot was taken.
 func (s *Space[R]) LoadDone(floor int64, floorSeq uint64) {
-	slices.SortFunc(s.loading, func(a, b change[R]) int { return cmp.Compare(a.version.Seq, b.version.Seq) })
-	for _, c := range s.loading {
-		s.seq, s.rev = c.version.Seq, c.version.Rev
-		s.countLive(c.item, c.version, 1)
-		s.log.push(c, s.freeable)
-		s.freeable += s.amount(c.item, c.version)
+	slices.SortFunc(s.loading, func(a, b *Version[R]) int { return cmp.Compare(a.Seq(), b.Seq()) })
+	for _, v := range s.loading {
+		s.enter(v)
 	}
 	s.loading = nil
 	s.SetFloor(floor)

@@ -51,7 +51,7 @@ type leaf[R any] struct {
 	n, skip   int32
 	last      int32 // where the last item was put in
 	fragments [fanout]uint32
-	items     [fanout]*Item[R]
+	items     [fanout]*item[R]
 }
 
 // inner is a node with children, which are all inner nodes or all leaves.
@@ -154,7 +154,7 @@ func refit(skip int, b bounds) int {
 }
 
 // set puts an item in that is not there.
-func (x *index[R]) set(it *Item[R]) {
+func (x *index[R]) set(it *item[R]) {
 	all := bounds{top: true}
 	switch {
 	case x.root != nil:
@@ -175,7 +175,7 @@ func (x *index[R]) set(it *Item[R]) {
 }
 
 // remove takes an item out that is there.
-func (x *index[R]) remove(it *Item[R]) {
+func (x *index[R]) remove(it *item[R]) {
 	if x.root == nil {
 		x.leaf.remove(it)
 		return
@@ -192,7 +192,7 @@ func (x *index[R]) remove(it *Item[R]) {
 }
 
 // ascend calls fn for each item with a key from from on, until it returns false.
-func (x *index[R]) ascend(from string, fn func(*Item[R]) bool) {
+func (x *index[R]) ascend(from string, fn func(*item[R]) bool) {
 	switch {
 	case x.root != nil:
 		x.root.ascend(from, fn)
@@ -206,7 +206,7 @@ func (l *leaf[R]) find(key string) int {
 	pos, end := equal(l.fragments[:l.n], fragment(key, int(l.skip)))
 	for pos < end {
 		mid := (pos + end) / 2
-		if l.items[mid].key < key {
+		if l.items[mid].head.key < key {
 			pos = mid + 1
 		} else {
 			end = mid
@@ -215,7 +215,7 @@ func (l *leaf[R]) find(key string) int {
 	return pos
 }
 
-func (l *leaf[R]) ascend(pos int, fn func(*Item[R]) bool) bool {
+func (l *leaf[R]) ascend(pos int, fn func(*item[R]) bool) bool {
 	for _, it := range l.items[pos:l.n] {
 		if !fn(it) {
 			return false
@@ -226,8 +226,8 @@ func (l *leaf[R]) ascend(pos int, fn func(*Item[R]) bool) bool {
 
 // set puts an item in. If the leaf was full, half of the items move to a new leaf to the right, which is
 // returned with the separator.
-func (l *leaf[R]) set(it *Item[R], b bounds) (sep string, right *leaf[R]) {
-	pos := l.find(it.key)
+func (l *leaf[R]) set(it *item[R], b bounds) (sep string, right *leaf[R]) {
+	pos := l.find(it.head.key)
 	if l.n < fanout {
 		l.insert(pos, it)
 		return "", nil
@@ -241,27 +241,27 @@ func (l *leaf[R]) set(it *Item[R], b bounds) (sep string, right *leaf[R]) {
 	copy(right.fragments[:], l.fragments[cut:])
 	clear(l.items[cut:])
 	l.n = int32(cut)
-	sep = separator(l.items[cut-1].key, right.items[0].key)
+	sep = separator(l.items[cut-1].head.key, right.items[0].head.key)
 	l.refit(bounds{b.low, sep, false})
 	right.refit(bounds{sep, b.high, b.top})
-	if it.key < sep {
-		l.insert(l.find(it.key), it)
+	if it.head.key < sep {
+		l.insert(l.find(it.head.key), it)
 	} else {
-		right.insert(right.find(it.key), it)
+		right.insert(right.find(it.head.key), it)
 	}
 	return sep, right
 }
 
-func (l *leaf[R]) insert(pos int, it *Item[R]) {
+func (l *leaf[R]) insert(pos int, it *item[R]) {
 	copy(l.items[pos+1:], l.items[pos:l.n])
 	copy(l.fragments[pos+1:], l.fragments[pos:l.n])
-	l.items[pos], l.fragments[pos] = it, fragment(it.key, int(l.skip))
+	l.items[pos], l.fragments[pos] = it, fragment(it.head.key, int(l.skip))
 	l.n++
 	l.last = int32(pos)
 }
 
-func (l *leaf[R]) remove(it *Item[R]) {
-	pos := l.find(it.key)
+func (l *leaf[R]) remove(it *item[R]) {
+	pos := l.find(it.head.key)
 	copy(l.items[pos:], l.items[pos+1:l.n])
 	copy(l.fragments[pos:], l.fragments[pos+1:l.n])
 	l.n--
@@ -285,7 +285,7 @@ func (l *leaf[R]) refit(b bounds) {
 
 func (l *leaf[R]) fragment() {
 	for i, it := range l.items[:l.n] {
-		l.fragments[i] = fragment(it.key, int(l.skip))
+		l.fragments[i] = fragment(it.head.key, int(l.skip))
 	}
 }
 
@@ -309,7 +309,7 @@ func (n *inner[R]) find(key string) int {
 	return pos
 }
 
-func (n *inner[R]) ascend(from string, fn func(*Item[R]) bool) bool {
+func (n *inner[R]) ascend(from string, fn func(*item[R]) bool) bool {
 	pos := n.find(from)
 	if n.leaves != nil {
 		l := n.leaves[pos]
@@ -323,7 +323,7 @@ func (n *inner[R]) ascend(from string, fn func(*Item[R]) bool) bool {
 }
 
 // all calls fn for every item in the children from pos on.
-func (n *inner[R]) all(pos int, fn func(*Item[R]) bool) bool {
+func (n *inner[R]) all(pos int, fn func(*item[R]) bool) bool {
 	for ; pos <= len(n.seps); pos++ {
 		if n.leaves != nil {
 			if !n.leaves[pos].ascend(0, fn) {
@@ -338,8 +338,8 @@ func (n *inner[R]) all(pos int, fn func(*Item[R]) bool) bool {
 
 // set puts an item in. If the node has too many children then, some move to a new node to the right,
 // which is returned with the separator.
-func (n *inner[R]) set(it *Item[R], b bounds) (sep string, right *inner[R]) {
-	pos := n.find(it.key)
+func (n *inner[R]) set(it *item[R], b bounds) (sep string, right *inner[R]) {
+	pos := n.find(it.head.key)
 	within := b.child(n.seps, pos)
 	if n.leaves != nil {
 		s, split := n.leaves[pos].set(it, within)
@@ -389,8 +389,8 @@ func (n *inner[R]) split(cut int) (sep string, right *inner[R]) {
 	return sep, right
 }
 
-func (n *inner[R]) remove(it *Item[R], b bounds) {
-	pos := n.find(it.key)
+func (n *inner[R]) remove(it *item[R], b bounds) {
+	pos := n.find(it.head.key)
 	if n.leaves != nil {
 		n.leaves[pos].remove(it)
 		n.mergeLeaf(pos, b)

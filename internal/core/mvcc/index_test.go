@@ -12,10 +12,10 @@ import (
 
 type testIndex struct {
 	index[string]
-	keys map[string]*Item[string]
+	keys map[string]*item[string]
 }
 
-func newTestIndex() *testIndex { return &testIndex{keys: map[string]*Item[string]{}} }
+func newTestIndex() *testIndex { return &testIndex{keys: map[string]*item[string]{}} }
 
 func (x *testIndex) toggle(key string) {
 	if it := x.keys[key]; it != nil {
@@ -23,7 +23,7 @@ func (x *testIndex) toggle(key string) {
 		delete(x.keys, key)
 		return
 	}
-	it := &Item[string]{key: key}
+	it := &item[string]{&Version[string]{key: key}}
 	x.keys[key] = it
 	x.set(it)
 }
@@ -34,7 +34,7 @@ type fataler interface {
 
 // check checks the invariants of the index and that it holds the keys and nothing else, and returns what
 // it holds, in order.
-func (x *testIndex) check(t fataler) (got []*Item[string]) {
+func (x *testIndex) check(t fataler) (got []*item[string]) {
 	all := bounds{top: true}
 	switch {
 	case x.root != nil:
@@ -50,14 +50,14 @@ func (x *testIndex) check(t fataler) (got []*Item[string]) {
 		t.Fatalf("index holds %d items, want %d", len(got), len(x.keys))
 	}
 	for i, it := range got {
-		if x.keys[it.key] != it || i > 0 && got[i-1].key >= it.key {
-			t.Fatalf("item %d is %q, in the index %v", i, it.key, x.keys[it.key] == it)
+		if x.keys[it.head.key] != it || i > 0 && got[i-1].head.key >= it.head.key {
+			t.Fatalf("item %d is %q, in the index %v", i, it.head.key, x.keys[it.head.key] == it)
 		}
 	}
 	return got
 }
 
-func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, got *[]*Item[string]) {
+func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, got *[]*item[string]) {
 	if len(n.seps) != len(n.fragments) || len(n.leaves)+len(n.inners) != len(n.seps)+1 || len(n.seps) >= fanout || len(n.seps) == 0 {
 		t.Fatalf("%d separators, %d fragments, %d leaves, %d inner nodes", len(n.seps), len(n.fragments), len(n.leaves), len(n.inners))
 	}
@@ -82,7 +82,7 @@ func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, go
 	}
 }
 
-func checkLeaf(t fataler, l *leaf[string], b bounds, got *[]*Item[string]) {
+func checkLeaf(t fataler, l *leaf[string], b bounds, got *[]*item[string]) {
 	if int(l.skip) > b.common() {
 		t.Fatalf("leaf skips %d bytes in %v", l.skip, b)
 	}
@@ -93,8 +93,8 @@ func checkLeaf(t fataler, l *leaf[string], b bounds, got *[]*Item[string]) {
 			}
 			continue
 		}
-		if it.key < b.low || !b.top && it.key >= b.high || l.fragments[i] != fragment(it.key, int(l.skip)) {
-			t.Fatalf("key %q in %v, fragment %x", it.key, b, l.fragments[i])
+		if it.head.key < b.low || !b.top && it.head.key >= b.high || l.fragments[i] != fragment(it.head.key, int(l.skip)) {
+			t.Fatalf("key %q in %v, fragment %x", it.head.key, b, l.fragments[i])
 		}
 		*got = append(*got, it)
 	}
@@ -102,8 +102,8 @@ func checkLeaf(t fataler, l *leaf[string], b bounds, got *[]*Item[string]) {
 
 // from lists up to n keys from a key on.
 func (x *testIndex) from(key string, n int) (out []string) {
-	x.ascend(key, func(it *Item[string]) bool {
-		out = append(out, it.key)
+	x.ascend(key, func(it *item[string]) bool {
+		out = append(out, it.head.key)
 		return len(out) < n
 	})
 	return out
@@ -211,7 +211,7 @@ func TestIndexModel(t *testing.T) {
 			"": func(t *rapid.T) {
 				sorted := []string{}
 				for _, it := range x.check(t) {
-					sorted = append(sorted, it.key)
+					sorted = append(sorted, it.head.key)
 				}
 				from := shape(number.Draw(t, "from")) + rapid.SampledFrom([]string{"", "\x00", "/", "\xff"}).Draw(t, "behind")
 				want, _ := slices.BinarySearch(sorted, from)

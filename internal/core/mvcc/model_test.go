@@ -157,20 +157,20 @@ func (m *machine) reload(t *rapid.T) {
 	if rapid.Bool().Draw(t, "split") {
 		limit = "c"
 	}
-	load := func(it *Item[string]) {
-		var list []Version[string]
-		for v := it.Newest(); v != nil; v = v.Prev() {
-			list = append(list, *v)
+	load := func(newest *Version[string]) {
+		var list []Loaded[string]
+		for v := newest; v != nil; v = v.Prev() {
+			list = append(list, Loaded[string]{v.Seq(), v.Rev, v.Deleted(), v.Record})
 		}
 		slices.Reverse(list)
-		fresh.Load(it.Key(), list)
+		fresh.Load(newest.Key(), list)
 	}
-	m.space.Ascend(limit, func(it *Item[string]) bool { load(it); return true })
-	m.space.Ascend("", func(it *Item[string]) bool {
-		if it.Key() >= limit {
+	m.space.Ascend(limit, func(newest *Version[string]) bool { load(newest); return true })
+	m.space.Ascend("", func(newest *Version[string]) bool {
+		if newest.Key() >= limit {
 			return false
 		}
-		load(it)
+		load(newest)
 		return true
 	})
 	fresh.LoadDone(m.space.Floor(), m.space.SeqAt(m.space.Floor()))
@@ -205,17 +205,14 @@ func (m *machine) checkView(t *rapid.T, seq uint64) {
 		if ok {
 			want = append(want, k+"="+record)
 		}
-		var v *Version[string]
-		if it := m.space.Get(k); it != nil {
-			v = it.At(seq)
-		}
+		v := m.space.Get(k).At(seq)
 		if (v != nil) != ok || ok && v.Record != record {
 			t.Fatalf("%s at %d is %+v, want %q (%v)", k, seq, v, record, ok)
 		}
 	}
-	m.space.Ascend("", func(it *Item[string]) bool {
-		if v := it.At(seq); v != nil {
-			ordered = append(ordered, it.Key()+"="+v.Record)
+	m.space.Ascend("", func(newest *Version[string]) bool {
+		if v := newest.At(seq); v != nil {
+			ordered = append(ordered, v.Key()+"="+v.Record)
 		}
 		return true
 	})
@@ -240,15 +237,15 @@ func (m *machine) checkRevision(t *rapid.T, rev int64) {
 	if seq := m.space.SeqAt(rev); seq != last {
 		t.Fatalf("revision %d ends at %d, want %d", rev, seq, last)
 	}
-	text := func(it *Item[string], v *Version[string]) string {
+	text := func(v *Version[string]) string {
 		prev := ""
-		if p := v.Prev(); p != nil && !p.Deleted {
+		if p := v.Prev().Live(); p != nil {
 			prev = p.Record
 		}
-		return fmt.Sprint(it.Key(), v.Seq, v.Rev, v.Deleted, v.Record, "<-", prev)
+		return fmt.Sprint(v.Key(), v.Seq(), v.Rev, v.Deleted(), v.Record, "<-", prev)
 	}
-	m.space.Changes(rev, func(it *Item[string], v *Version[string]) bool {
-		got = append(got, text(it, v))
+	m.space.Changes(rev, func(v *Version[string]) bool {
+		got = append(got, text(v))
 		return true
 	})
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -257,8 +254,8 @@ func (m *machine) checkRevision(t *rapid.T, rev int64) {
 	if len(want) < 2 {
 		return
 	}
-	m.space.ChangesAfter(m.space.log.at(m.space.log.end-2).version.Seq, func(it *Item[string], v *Version[string]) bool {
-		after = append(after, text(it, v))
+	m.space.ChangesAfter(m.space.log.at(m.space.log.end-2).Seq(), func(v *Version[string]) bool {
+		after = append(after, text(v))
 		return true
 	})
 	if diff := cmp.Diff(want[len(want)-1:], after); diff != "" {
@@ -266,23 +263,23 @@ func (m *machine) checkRevision(t *rapid.T, rev int64) {
 	}
 }
 
-// checkIndex checks that map and index hold the same items, each with a version that somebody needs.
+// checkIndex checks that table and index hold the same keys, each with a version that somebody needs.
 func (m *machine) checkIndex(t *rapid.T) {
 	n := 0
 	prev := ""
-	m.space.Ascend("", func(it *Item[string]) bool {
+	m.space.Ascend("", func(v *Version[string]) bool {
 		n++
-		if it.Key() <= prev || m.space.Get(it.Key()) != it {
-			t.Fatalf("index holds %q after %q, map %p, index %p", it.Key(), prev, m.space.Get(it.Key()), it)
+		if v.Key() <= prev || m.space.Get(v.Key()) != v {
+			t.Fatalf("index holds %q after %q, table %p, index %p", v.Key(), prev, m.space.Get(v.Key()), v)
 		}
-		if it.head.Deleted && !m.space.log.holds(it.head) {
-			t.Fatalf("%q is kept though nobody can see it", it.Key())
+		if v.Deleted() && !m.space.log.holds(v) {
+			t.Fatalf("%q is kept though nobody can see it", v.Key())
 		}
-		prev = it.Key()
+		prev = v.Key()
 		return true
 	})
-	if n != len(m.space.items) {
-		t.Fatalf("index holds %d items, map %d", n, len(m.space.items))
+	if keys := checkTable(t, &m.space.table); n != keys {
+		t.Fatalf("index holds %d keys, table %d", n, keys)
 	}
 }
 

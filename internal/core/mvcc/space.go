@@ -1,173 +1,97 @@
 package mvcc
 
-import (
-	"strings"
-
-	"github.com/okapi-kv/okapi/internal/invariant"
-)
-
-// Version is the state of a key from one change of it to the next. It is never changed once written, but
-// for the way to its predecessor, which is cut when nobody can ask for that any more.
-type Version[R any] struct {
-	// Seq is the sequence number of the change.
-	Seq uint64
-	// Rev is the store's revision when the change was made.
-	Rev int64
-	// Deleted marks a tombstone: the key was deleted by this change. Its Record is what the deleter
-	// wants remembered.
-	Deleted bool
-	// Record is what the owner of the Space keeps of a key.
-	Record R
-
-	prev *Version[R]
-}
-
-// Prev is the version before; nil if there is none or if it was reclaimed. It may be a tombstone.
-func (v *Version[R]) Prev() *Version[R] { return v.prev }
-
-// Item is one key and its chain of versions. A holder that lets the writer go on in between looks the
-// Item up again: it may have been reclaimed and made anew.
-type Item[R any] struct {
-	key  string
-	head *Version[R]
-}
-
-// Key is the item's key; it may be kept.
-func (it *Item[R]) Key() string { return it.key }
-
-// At is the version in force at seq: the newest whose Seq is not above it; nil if there is none or if it
-// is a tombstone. seq must not lie below the floor and below every pinned view.
-func (it *Item[R]) At(seq uint64) *Version[R] {
-	v := it.head
-	for v != nil && v.Seq > seq {
-		v = v.prev
-	}
-	if v == nil || v.Deleted {
-		return nil
-	}
-	return v
-}
-
-// Head is the newest version, nil if that is a tombstone.
-func (it *Item[R]) Head() *Version[R] {
-	if it.head.Deleted {
-		return nil
-	}
-	return it.head
-}
-
-// Newest is the newest version, be it a tombstone; with Version.Prev it leads to all that is kept.
-func (it *Item[R]) Newest() *Version[R] { return it.head }
+import "github.com/okapi-kv/okapi/internal/invariant"
 
 // Space is one key space. There is one writer; readers may run beside each other, but not beside a
 // method that changes the Space: Write, Delete, Rollback, SetFloor, Reclaim, Load and LoadDone.
 // The package comment has the invariants.
 type Space[R any] struct {
-	size  func(key string, r *R) int64
-	items map[string]*Item[R]
+	maker maker[R]
+	table table[R]
 	index index[R]
 	log   changeLog[R]
+	sums  sums[R]
 
 	seq uint64 // of the newest version
 	rev int64  // of the newest version
 
 	floor    int64
 	floorSeq uint64 // of the newest entry that has left the log
-	live     int64  // bytes of the newest versions that are no tombstones
-	liveKeys int
-	freeable int64 // sum of the amounts of all entries ever logged; see amount
-	freed    int64 // the part of it that is below the floor
 
-	loading []change[R] // between Load and LoadDone
+	loading []*Version[R] // between Load and LoadDone
 }
 
-// NewSpace returns an empty space with floor 0. size is the logical size of one version in bytes; it must
-// be a function of its arguments alone.
-func NewSpace[R any](size func(key string, r *R) int64) *Space[R] {
-	return &Space[R]{size: size, items: make(map[string]*Item[R])}
+// NewSpace returns an empty space with floor 0. The seed decides where keys stand in the hash table, which shows nowhere; it
+// should be unknown to those who choose the keys, or they can slow the table down.
+func NewSpace[R any](shape Shape[R], seed uint64) *Space[R] {
+	return &Space[R]{maker: maker[R]{shape: shape}, sums: sums[R]{size: shape.Size}, table: newTable[R](seed)}
 }
 
-// Get returns the item of a key; nil if there is none. The item of a deleted key is there until it
-// is reclaimed.
-func (s *Space[R]) Get(key string) *Item[R] { return s.items[key] }
+// Get returns the newest version of a key, which may be a tombstone; nil if nothing is kept of it.
+func (s *Space[R]) Get(key string) *Version[R] { return s.table.get(key) }
 
-// Write puts a new version of a key in front. The key is cloned if it is new; the record becomes the
-// space's own and is not changed any more. seq must be above, and rev not below, all before; rev is
+// Write puts a new version of a key in front. The key and what Shape.Data tells of are copied; the rest of the record
+// becomes the space's own and is not changed any more. seq must be above, and rev not below, all before; rev is
 // not below the floor.
 func (s *Space[R]) Write(key string, seq uint64, rev int64, r R) *Version[R] {
-	it := s.items[key]
-	if it == nil {
-		return s.Insert(key, seq, rev, r).head
+	if old := s.table.get(key); old != nil {
+		return s.Update(old, seq, rev, r)
 	}
-	return s.Update(it, seq, rev, r)
+	return s.Insert(key, seq, rev, r)
 }
 
-// Update is Write for a key whose item Get has just returned: it spares the search.
-func (s *Space[R]) Update(it *Item[R], seq uint64, rev int64, r R) *Version[R] {
-	v := &Version[R]{Seq: seq, Rev: rev, Record: r, prev: it.head}
-	s.put(it, v)
+// Update is Write for a key of which Get has just returned old: it spares the search.
+func (s *Space[R]) Update(old *Version[R], seq uint64, rev int64, r R) *Version[R] {
+	v := s.maker.version(old.key, old, r)
+	v.item, v.stamp, v.Rev = old.item, stampOf(seq, false), rev
+	s.put(v)
 	return v
 }
 
 // Insert is Write for a key for which Get has just returned nil.
-func (s *Space[R]) Insert(key string, seq uint64, rev int64, r R) *Item[R] {
-	it := &Item[R]{key: strings.Clone(key)}
-	s.items[it.key] = it
-	s.index.set(it)
-	s.Update(it, seq, rev, r)
-	return it
-}
-
-// Delete puts a tombstone in front of a key that must be live. r is kept with the tombstone. seq
-// and rev are as for Write.
-func (s *Space[R]) Delete(key string, seq uint64, rev int64, r R) *Version[R] {
-	it := s.items[key]
-	invariant.Assert(it != nil && !it.head.Deleted, "only a live key is deleted")
-	v := &Version[R]{Seq: seq, Rev: rev, Deleted: true, Record: r, prev: it.head}
-	s.put(it, v)
+func (s *Space[R]) Insert(key string, seq uint64, rev int64, r R) *Version[R] {
+	v := s.maker.version(key, nil, r)
+	v.stamp, v.Rev = stampOf(seq, false), rev
+	s.put(v)
 	return v
 }
 
-// remove drops an item of which nothing is kept.
-func (s *Space[R]) remove(it *Item[R]) {
-	delete(s.items, it.key)
-	s.index.remove(it)
+// Delete puts a tombstone in front of a key that lives. r is kept with the tombstone. seq
+// and rev are as for Write.
+func (s *Space[R]) Delete(key string, seq uint64, rev int64, r R) *Version[R] {
+	old := s.table.get(key)
+	invariant.Assert(old.Live() != nil, "only a live key is deleted")
+	v := s.maker.version(old.key, old, r)
+	v.item, v.stamp, v.Rev = old.item, stampOf(seq, true), rev
+	s.put(v)
+	return v
 }
 
-// put makes v the newest version of it and logs it.
-func (s *Space[R]) put(it *Item[R], v *Version[R]) {
-	invariant.Assert(v.Seq > s.seq && v.Rev >= s.rev && v.Rev >= s.floor, "versions are written in order and above the floor")
-	s.seq, s.rev = v.Seq, v.Rev
-	it.head = v
-	s.countLive(it, v, 1)
-	s.log.push(change[R]{it, v}, s.freeable)
-	s.freeable += s.amount(it, v)
+// uproot forgets a key of which v is the newest version.
+func (s *Space[R]) uproot(v *Version[R]) {
+	s.table.remove(v)
+	s.index.remove(v.item)
 }
 
-// countLive adds (sign 1) or takes back (sign -1) what v, as the newest version of it, changes in the sum of
-// live keys.
-func (s *Space[R]) countLive(it *Item[R], v *Version[R], sign int) {
-	if p := v.prev; p != nil && !p.Deleted {
-		s.live -= int64(sign) * s.size(it.key, &p.Record)
-		s.liveKeys -= sign
+// put makes v the newest version of its key.
+func (s *Space[R]) put(v *Version[R]) {
+	invariant.Assert(v.Seq() > s.seq && v.Rev >= s.rev && v.Rev >= s.floor, "versions are written in order and above the floor")
+	if v.prev == nil {
+		v.item = &item[R]{head: v}
+		s.table.add(v)
+		s.index.set(v.item)
+	} else {
+		s.table.replace(v.prev, v)
+		v.item.head = v
 	}
-	if !v.Deleted {
-		s.live += int64(sign) * s.size(it.key, &v.Record)
-		s.liveKeys += sign
-	}
+	s.enter(v)
 }
 
-// amount is the history that goes when v falls below the floor, in bytes: its predecessor, which only readers
-// before v needed, and v itself if it is a tombstone.
-func (s *Space[R]) amount(it *Item[R], v *Version[R]) int64 {
-	var n int64
-	if p := v.prev; p != nil && !p.Deleted {
-		n = s.size(it.key, &p.Record)
-	}
-	if v.Deleted {
-		n += s.size(it.key, &v.Record)
-	}
-	return n
+// enter enters a version into the log and the sums.
+func (s *Space[R]) enter(v *Version[R]) {
+	s.seq, s.rev = v.Seq(), v.Rev
+	s.log.push(v, s.sums.freeable)
+	s.sums.add(v)
 }
 
 // Rollback undoes every Write and Delete with a Seq above seq, newest first, as if they had not been. No
@@ -175,38 +99,45 @@ func (s *Space[R]) amount(it *Item[R], v *Version[R]) int64 {
 // reclaimed.
 func (s *Space[R]) Rollback(seq uint64) {
 	for s.log.len() > 0 {
-		c := *s.log.last()
-		if c.version.Seq <= seq {
+		v := s.log.last()
+		if v.Seq() <= seq {
 			break
 		}
-		invariant.Assert(c.version.Rev >= s.floor, "what is undone is not below the floor")
+		invariant.Assert(v.Rev >= s.floor, "what is undone is not below the floor")
 		s.log.pop()
-		s.freeable -= s.amount(c.item, c.version)
-		s.countLive(c.item, c.version, -1)
-		c.item.head = c.version.prev
-		if h := c.item.head; h == nil || h.Deleted && !s.log.holds(h) {
-			s.remove(c.item)
-		}
+		s.sums.takeBack(v)
+		s.undo(v)
 	}
 	s.seq, s.rev = s.floorSeq, s.floor
 	if s.log.len() > 0 {
-		v := s.log.last().version
-		s.seq, s.rev = v.Seq, v.Rev
+		v := s.log.last()
+		s.seq, s.rev = v.Seq(), v.Rev
 	}
 }
 
-// Ascend calls fn for each item with a key from from on, in byte order, until fn returns false. Items
+// undo makes the version before v the newest again, or forgets the key if nobody can see that one.
+func (s *Space[R]) undo(v *Version[R]) {
+	p := v.prev
+	if p == nil || p.Deleted() && !s.log.holds(p) {
+		s.uproot(v)
+		return
+	}
+	s.table.replace(v, p)
+	v.item.head = p
+}
+
+// Ascend calls fn with the newest version of each key from from on, in byte order, until fn returns false. Keys
 // that have no version at the reader's sequence number are among them. fn must not change the space.
-func (s *Space[R]) Ascend(from string, fn func(*Item[R]) bool) {
-	s.index.ascend(from, fn)
+func (s *Space[R]) Ascend(from string, fn func(newest *Version[R]) bool) {
+	s.index.ascend(from, func(it *item[R]) bool { return fn(it.head) })
 }
 
 // Len is the number of live keys.
-func (s *Space[R]) Len() int { return s.liveKeys }
+func (s *Space[R]) Len() int { return s.sums.liveKeys }
 
 // LiveBytes is the size of the newest versions of the live keys.
-func (s *Space[R]) LiveBytes() int64 { return s.live }
+func (s *Space[R]) LiveBytes() int64 { return s.sums.live }
 
 // HistoryBytes is the size of all other versions that the floor leaves readable, tombstones included. It
 // does not depend on how far Reclaim has come.
-func (s *Space[R]) HistoryBytes() int64 { return s.freeable - s.freed }
+func (s *Space[R]) HistoryBytes() int64 { return s.sums.freeable - s.sums.freed }

@@ -1,28 +1,29 @@
 package mvcc
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/okapi-kv/okapi/internal/core/mvcc/arena"
 	"github.com/okapi-kv/okapi/internal/invariant"
 )
 
 func stringSize(key string, r *string) int64 { return int64(len(key) + len(*r)) }
 
-func newTestSpace() *Space[string] { return NewSpace(stringSize) }
+func newTestSpace() *Space[string] { return NewSpace(Shape[string]{Size: stringSize}, 1) }
 
 // chain prints what is kept of a key, newest first.
 func chain(s *Space[string], key string) string {
-	it := s.Get(key)
-	if it == nil {
+	if s.Get(key) == nil {
 		return "none"
 	}
 	out := ""
-	for v := it.Newest(); v != nil; v = v.Prev() {
-		out += fmt.Sprintf("%d@%d", v.Seq, v.Rev)
-		if v.Deleted {
+	for v := s.Get(key); v != nil; v = v.Prev() {
+		out += fmt.Sprintf("%d@%d", v.Seq(), v.Rev)
+		if v.Deleted() {
 			out += "x"
 		}
 		out += " "
@@ -33,8 +34,8 @@ func chain(s *Space[string], key string) string {
 // logText prints the log.
 func logText(s *Space[string]) string {
 	out := ""
-	s.ChangesAfter(0, func(it *Item[string], v *Version[string]) bool {
-		out += fmt.Sprintf("%s%d ", it.Key(), v.Seq)
+	s.ChangesAfter(0, func(v *Version[string]) bool {
+		out += fmt.Sprintf("%s%d ", v.Key(), v.Seq())
 		return true
 	})
 	return out
@@ -58,15 +59,15 @@ func TestReadsAtSequence(t *testing.T) {
 		}
 	}
 	if s.Get("c") != nil {
-		t.Error("a key that never was has an item")
+		t.Error("a key that never was has a version")
 	}
 	for rev, seq := range map[int64]uint64{0: 0, 1: 0, 2: 2, 3: 5, 4: 6, 5: 9, 99: 9} {
 		if got := s.SeqAt(rev); got != seq {
 			t.Errorf("revision %d ends at %d, want %d", rev, got, seq)
 		}
 	}
-	if h := s.Get("a").Head(); h == nil || h.Record != "three" || !h.Prev().Deleted || h.Prev().Record != "gone" {
-		t.Errorf("head is %+v", h)
+	if v := s.Get("a").Live(); v == nil || v.Record != "three" || !v.Prev().Deleted() || v.Prev().Record != "gone" {
+		t.Errorf("the newest version is %+v", v)
 	}
 }
 
@@ -123,7 +124,7 @@ func TestReclaimStopsAtPin(t *testing.T) {
 	if got, want := chain(s, "a"), "5@6 4@5 3@4 "; got != want {
 		t.Errorf("a keeps %q, want %q", got, want)
 	}
-	if v := s.Get("a").At(3); v == nil || v.Seq != 3 {
+	if v := s.Get("a").At(3); v == nil || v.Seq() != 3 {
 		t.Errorf("the pinned view reads %+v", v)
 	}
 	if !s.Reclaim(0, 5) || s.Reclaim(1, 5) {
@@ -149,9 +150,9 @@ func TestRollbackOverForgottenTombstone(t *testing.T) {
 		t.Errorf("a keeps %q", got)
 	}
 	n := 0
-	s.Ascend("", func(*Item[string]) bool { n++; return true })
+	s.Ascend("", func(*Version[string]) bool { n++; return true })
 	if n != 1 || s.Len() != 1 || s.HistoryBytes() != 0 {
-		t.Errorf("%d items, %d live keys, %d bytes of history", n, s.Len(), s.HistoryBytes())
+		t.Errorf("%d keys kept, %d live keys, %d bytes of history", n, s.Len(), s.HistoryBytes())
 	}
 }
 
@@ -159,7 +160,7 @@ func TestRollbackOverForgottenTombstone(t *testing.T) {
 // its sequence number is not above that of the floor.
 func TestRollbackKeepsTombstoneOfLoadedFloor(t *testing.T) {
 	s := newTestSpace()
-	s.Load("a", []Version[string]{{Seq: 1, Rev: 2, Record: "v"}, {Seq: 2, Rev: 3, Deleted: true}})
+	s.Load("a", []Loaded[string]{{Seq: 1, Rev: 2, Record: "v"}, {Seq: 2, Rev: 3, Deleted: true}})
 	s.LoadDone(3, 2)
 	s.Write("a", 3, 4, "w")
 	s.Rollback(2)
@@ -182,7 +183,7 @@ func TestChunkEdges(t *testing.T) {
 		}
 		for s.Reclaim(100, n) {
 		}
-		if got := s.log.first().version.Seq; got != cut || s.log.len() != int(n-cut+1) {
+		if got := s.log.first().Seq(); got != cut || s.log.len() != int(n-cut+1) {
 			t.Errorf("floor %d: log from %d, %d entries", cut, got, s.log.len())
 		}
 		s.Rollback(n - chunkEntries/2)
@@ -215,7 +216,7 @@ func TestMisuse(t *testing.T) {
 		"load into a used space":   func(s *Space[string]) { s.Load("q", nil) },
 		"key loaded a second time": func(*Space[string]) {
 			s := newTestSpace()
-			v := []Version[string]{{Seq: 1}}
+			v := []Loaded[string]{{Seq: 1}}
 			s.Load("q", v)
 			s.Load("q", v)
 		},
@@ -231,5 +232,59 @@ func TestMisuse(t *testing.T) {
 			}()
 			fn(s)
 		})
+	}
+}
+
+func dataOf(v *Version[record]) []byte { return v.Record.data }
+
+// TestData: the space copies data, short or long, unless they are those of the version before; nothing and empty stay what
+// they are.
+func TestData(t *testing.T) {
+	s := NewSpace(Shape[record]{Size: recordSize, Data: func(r *record) *[]byte { return &r.data }}, 1)
+	seq := uint64(0)
+	write := func(data []byte, version int64) *Version[record] {
+		seq++
+		return s.Write("key", seq, int64(seq), record{data: data, version: version})
+	}
+	for _, n := range []int{1, 15, 16, 100, arena.RoomMax, 100_000} {
+		mine := bytes.Repeat([]byte{7}, n)
+		first := write(mine, 1)
+		mine[0] = 8
+		if want := bytes.Repeat([]byte{7}, n); !bytes.Equal(dataOf(first), want) || first.Key() != "key" {
+			t.Fatalf("%d bytes: key %q, data begin with %x", n, first.Key(), dataOf(first)[:1])
+		}
+		if next := write(dataOf(first), 2); &dataOf(next)[0] != &dataOf(first)[0] || next.Record.version != 2 {
+			t.Errorf("%d bytes: a version with the same data has a copy", n)
+		}
+		if other := write(bytes.Clone(dataOf(first)), 3); &dataOf(other)[0] == &dataOf(first)[0] {
+			t.Errorf("%d bytes: a version with equal data shares them", n)
+		}
+	}
+	if v := write(nil, 1); dataOf(v) != nil {
+		t.Errorf("nothing became %x", dataOf(v))
+	}
+	if v := write([]byte{}, 1); dataOf(v) == nil || len(dataOf(v)) != 0 {
+		t.Errorf("empty data became %v", dataOf(v))
+	}
+}
+
+// TestLoadShares: data that two versions share in a snapshot are shared in memory too.
+func TestLoadShares(t *testing.T) {
+	s := NewSpace(Shape[record]{Size: recordSize, Data: func(r *record) *[]byte { return &r.data }}, 1)
+	data := []byte("data")
+	s.Load("k", []Loaded[record]{
+		{Seq: 1, Rev: 1, Record: record{data: data}},
+		{Seq: 2, Rev: 2, Record: record{data: data, version: 1}},
+		{Seq: 3, Rev: 3, Record: record{data: []byte("other")}},
+	})
+	data[0] = 'x'
+	s.LoadDone(1, 0)
+	third := s.Get("k")
+	second := third.Prev()
+	if first := second.Prev(); &dataOf(first)[0] != &dataOf(second)[0] || string(dataOf(first)) != "data" || second.Record.version != 1 {
+		t.Errorf("loaded %q and %q", dataOf(first), dataOf(second))
+	}
+	if string(dataOf(third)) != "other" {
+		t.Errorf("the third version has %q", dataOf(third))
 	}
 }

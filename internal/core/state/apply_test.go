@@ -9,7 +9,7 @@ import (
 )
 
 func TestNotBootstrapped(t *testing.T) {
-	m := New()
+	m := New(1)
 	var out Output
 	m.Apply(&Entry{Index: 1, Term: 1, Batch: command.Batch{Time: 7, Proposals: []command.Proposal{
 		{Caller: etcdCaller(), Command: put("a", "")},

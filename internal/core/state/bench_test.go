@@ -21,7 +21,7 @@ type bench struct {
 
 func newBench(b *testing.B) *bench {
 	b.Helper()
-	x := &bench{m: New()}
+	x := &bench{m: New(1)}
 	x.entry = Entry{Index: 1, Term: 1, Batch: command.Batch{Proposals: []command.Proposal{
 		{Command: &command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk", TreeHistory: 1000}}},
 	}}}
@@ -144,13 +144,13 @@ func BenchmarkGet(b *testing.B) {
 	x, keys := newBench(b), benchKeyList()
 	x.fill(b, keys)
 	c := etcdCaller()
-	r := command.Range{}
+	r, res := command.Range{}, RangeResult{}
 	v := x.m.View()
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
 		r.Key = keys[i*7%benchKeys]
-		res, code := v.Range(&c, &r)
+		code := v.Range(&c, &r, &res)
 		if code != OK || res.Count != 1 {
 			b.Fatal(code)
 		}

@@ -37,25 +37,25 @@ func (l ChangeLog) Each(revision int64, fn func(*Change) bool) {
 	revision = max(revision, 1)
 	m, c := l.view.m, Change{view: l.view}
 	if !l.tree {
-		m.plain.Changes(revision, func(it *plainItem, v *plainVersion) bool {
-			c.Key, c.Revision, c.Deleted = it.Key(), v.Rev, v.Deleted
-			c.now, c.before = plainRow(it, v), plainRow(it, v.Prev())
-			return v.Seq <= l.view.seq && fn(&c)
+		m.plain.Changes(revision, func(v *plainVersion) bool {
+			c.Key, c.Revision, c.Deleted = v.Key(), v.Rev, v.Deleted()
+			c.now, c.before = plainRow(v), plainRow(v.Prev())
+			return v.Seq() <= l.view.seq && fn(&c)
 		})
 		return
 	}
 	if m.mount.prefix == "" {
 		return
 	}
-	m.tree.Changes(revision, func(it *treeItem, v *treeVersion) bool {
-		if v.Seq > l.view.seq {
+	m.tree.Changes(revision, func(v *treeVersion) bool {
+		if v.Seq() > l.view.seq {
 			return false
 		}
-		if reserved(it.Key()) || !changesKey(v) {
+		if reserved(v.Key()) || !changesKey(v) {
 			return true
 		}
-		c.Key, c.Revision, c.Deleted = m.mount.prefix+it.Key(), v.Rev, v.Deleted
-		c.now, c.before = treeRow(it, v), treeRow(it, v.Prev())
+		c.Key, c.Revision, c.Deleted = m.mount.prefix+v.Key(), v.Rev, v.Deleted()
+		c.now, c.before = treeRow(v), treeRow(v.Prev())
 		return fn(&c)
 	})
 }
@@ -65,24 +65,22 @@ func (l ChangeLog) Each(revision int64, fn func(*Change) bool) {
 // tombstone in between.
 func changesKey(v *treeVersion) bool {
 	p := v.Prev()
-	return v.Deleted || p == nil || p.Deleted || p.Record.version != v.Record.version
+	return v.Deleted() || p.Live() == nil || p.Record.version != v.Record.version
 }
 
 // plainRow and treeRow return what stands in a version; v may be nil or a tombstone.
-func plainRow(it *plainItem, v *plainVersion) row {
-	if v == nil || v.Deleted {
+func plainRow(v *plainVersion) row {
+	if v.Live() == nil {
 		return row{}
 	}
-	return row{key: it.Key(), rev: v.Rev, value: &v.Record}
+	return row{key: v.Key(), rev: v.Rev, value: &v.Record}
 }
 
-func treeRow(it *treeItem, v *treeVersion) row {
+func treeRow(v *treeVersion) row {
 	if v == nil {
 		return row{}
 	}
-	r := row{key: it.Key(), node: &v.Record}
-	r.gone = v.Deleted
-	return r
+	return row{key: v.Key(), node: &v.Record, gone: v.Deleted()}
 }
 
 // Change is one change of one key.
@@ -125,10 +123,6 @@ func (c *Change) ReadableBy(caller *command.Caller) bool {
 	if m.nodeAllows(caller, z.acl, command.PermRead) != OK {
 		return false
 	}
-	it := m.tree.Get(c.now.key)
-	if it == nil {
-		return true
-	}
-	today := it.At(c.view.seq)
+	today := m.tree.Get(c.now.key).At(c.view.seq)
 	return today == nil || m.nodeAllows(caller, today.Record.acl, command.PermRead) == OK
 }

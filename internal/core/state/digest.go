@@ -145,12 +145,12 @@ func (m *Machine) Digest() uint64 {
 // recomputeDigest sums the records anew. It must equal what the commands kept up step by step.
 func (m *Machine) recomputeDigest() uint64 {
 	var d uint64
-	scan(m.plain, span{}, m.seq, nil, func(it *plainItem, v *plainVersion) bool {
-		d += digestValue(it.Key(), v.Rev, &v.Record)
+	scan(m.plain, span{}, m.seq, nil, func(v *plainVersion) bool {
+		d += digestValue(v.Key(), v.Rev, &v.Record)
 		return true
 	})
-	scan(m.tree, span{}, m.seq, nil, func(it *treeItem, v *treeVersion) bool {
-		d += digestNode(it.Key(), &v.Record)
+	scan(m.tree, span{}, m.seq, nil, func(v *treeVersion) bool {
+		d += digestNode(v.Key(), &v.Record)
 		return true
 	})
 	for _, l := range m.leases.byID { // a sum does not depend on the order

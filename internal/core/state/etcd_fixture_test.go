@@ -60,7 +60,7 @@ func (s *store) delete(key string) { s.t.Helper(); s.ok(&command.DeleteRange{Key
 // get answers a Range from the newest view.
 func (s *store) get(r command.Range) (*RangeResult, Code) {
 	c := etcdCaller()
-	return s.m.View().Range(&c, &r)
+	return rangeAt(s.m.View(), &c, &r)
 }
 
 // kv reads one key.
@@ -131,8 +131,8 @@ func auditMachine(t failer, m *Machine) {
 	}
 	children := map[string]int32{}
 	owned := map[string]int64{}
-	scan(m.tree, span{}, m.seq, nil, func(it *treeItem, v *treeVersion) bool {
-		path := it.Key()
+	scan(m.tree, span{}, m.seq, nil, func(v *treeVersion) bool {
+		path := v.Key()
 		if path != rootPath {
 			children[parentOf(path)]++
 			if m.node(parentOf(path)) == nil {
@@ -150,15 +150,15 @@ func auditMachine(t failer, m *Machine) {
 		}
 		return true
 	})
-	scan(m.tree, span{}, m.seq, nil, func(it *treeItem, v *treeVersion) bool {
-		if v.Record.children != children[it.Key()] {
-			t.Fatalf("%s: children %d, want %d", it.Key(), v.Record.children, children[it.Key()])
+	scan(m.tree, span{}, m.seq, nil, func(v *treeVersion) bool {
+		if v.Record.children != children[v.Key()] {
+			t.Fatalf("%s: children %d, want %d", v.Key(), v.Record.children, children[v.Key()])
 		}
 		return true
 	})
-	scan(m.plain, span{}, m.seq, nil, func(it *plainItem, v *plainVersion) bool {
+	scan(m.plain, span{}, m.seq, nil, func(v *plainVersion) bool {
 		if v.Record.lease != 0 {
-			owned["key "+it.Key()] = v.Record.lease
+			owned["key "+v.Key()] = v.Record.lease
 		}
 		return true
 	})
@@ -175,4 +175,16 @@ func auditMachine(t failer, m *Machine) {
 	if m.out != nil || len(m.do.doomed) > 0 {
 		t.Fatalf("a command is still under way")
 	}
+}
+
+// rangeAt is a Range of its own result; nil if it was refused.
+func rangeAt(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
+	res := &RangeResult{}
+	if code := v.Range(c, r, res); code != OK {
+		return nil, code
+	}
+	if len(res.KVs) == 0 {
+		res.KVs = nil
+	}
+	return res, OK
 }

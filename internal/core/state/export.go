@@ -148,18 +148,18 @@ func exportSpace[R any](x *export, sp *mvcc.Space[R], f form[R]) {
 	var kept []*mvcc.Version[R]
 	for more && x.err == nil {
 		more = false
-		sp.Ascend(from, func(it *mvcc.Item[R]) bool {
+		sp.Ascend(from, func(newest *mvcc.Version[R]) bool {
 			if x.keys == stepKeys || x.bytes >= stepBytes {
-				from, more = it.Key(), true
+				from, more = newest.Key(), true
 				return false
 			}
 			x.keys++
-			kept = needed(it, x.view.seq, f.floor, kept[:0])
+			kept = needed(newest, x.view.seq, f.floor, kept[:0])
 			if len(kept) == 0 {
 				return true
 			}
 			x.enc.b = x.enc.b[:0]
-			x.enc.string(it.Key())
+			x.enc.string(newest.Key())
 			f.encode(&x.enc, kept)
 			x.record(f.kind, x.enc.b)
 			x.bytes += len(x.enc.b)
@@ -172,19 +172,19 @@ func exportSpace[R any](x *export, sp *mvcc.Space[R], f form[R]) {
 	}
 }
 
-// needed appends the versions of an item that the snapshot holds, newest first: those at or above the
+// needed appends the versions of a key that the snapshot holds, newest first: those at or above the
 // floor and, unless it is a tombstone, the one before, which is what reads at the floor find and what the
 // size of the history counts.
-func needed[R any](it *mvcc.Item[R], seq uint64, floor int64, kept []*mvcc.Version[R]) []*mvcc.Version[R] {
-	for v := it.Newest(); v != nil; v = v.Prev() {
-		if v.Seq > seq {
+func needed[R any](v *mvcc.Version[R], seq uint64, floor int64, kept []*mvcc.Version[R]) []*mvcc.Version[R] {
+	for ; v != nil; v = v.Prev() {
+		if v.Seq() > seq {
 			continue
 		}
 		if v.Rev >= floor {
 			kept = append(kept, v)
 			continue
 		}
-		if !v.Deleted {
+		if !v.Deleted() {
 			kept = append(kept, v)
 		}
 		break
@@ -200,12 +200,12 @@ func (f form[R]) encode(e *encoder, kept []*mvcc.Version[R]) {
 	for i := len(kept) - 1; i >= 0; i-- {
 		v := kept[i]
 		b := f.bits(&v.Record, before)
-		if v.Deleted {
+		if v.Deleted() {
 			e.byte(b | versionDeleted)
 		} else {
 			e.byte(b)
 		}
-		e.uint(v.Seq)
+		e.uint(v.Seq())
 		e.ints(v.Rev)
 		f.write(e, &v.Record, b)
 		before = &v.Record

@@ -27,7 +27,7 @@ type world struct {
 // newWorld bootstraps a machine with settings and opens session 1.
 func newWorld(t failer, s command.Settings) *world {
 	w := &world{
-		t: t, m: New(), term: 1, now: 1000,
+		t: t, m: New(1), term: 1, now: 1000,
 		nextSeq: map[int64]uint64{}, gen: map[int64]uint64{}, ids: map[int64][]command.Identity{},
 	}
 	w.must(OK, command.Caller{}, &command.Bootstrap{Settings: s})

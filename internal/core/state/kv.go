@@ -1,10 +1,6 @@
 package state
 
-import (
-	"bytes"
-
-	"github.com/okapi-kv/okapi/internal/core/command"
-)
+import "github.com/okapi-kv/okapi/internal/core/command"
 
 // put writes one key. In the tree a key is a znode, with rules of its own: see tree.go.
 func (m *Machine) put(c *command.Put) (Code, any) {
@@ -30,23 +26,15 @@ func (m *Machine) checkPut(c *command.Put) Code {
 }
 
 // liveKey returns the newest version of a plain key; nil if there is none.
-func (m *Machine) liveKey(key string) *plainVersion { return liveVersion(m.plain.Get(key)) }
-
-// liveVersion returns the newest version of an item, which may be nil; nil if there is none.
-func liveVersion(it *plainItem) *plainVersion {
-	if it == nil {
-		return nil
-	}
-	return it.Head()
-}
+func (m *Machine) liveKey(key string) *plainVersion { return m.plain.Get(key).Live() }
 
 // putOne writes a key that checkPut has passed. Within a txn the key may have been deleted since.
 func (m *Machine) putOne(c *command.Put) (Code, any) {
 	if m.inTree(c.Key) {
 		return m.putNodeKey(c)
 	}
-	it := m.plain.Get(c.Key)
-	old := liveVersion(it)
+	newest := m.plain.Get(c.Key)
+	old := newest.Live()
 	if old == nil && (c.IgnoreValue || c.IgnoreLease) {
 		return KeyNotFound, nil
 	}
@@ -60,13 +48,13 @@ func (m *Machine) putOne(c *command.Put) (Code, any) {
 	if c.IgnoreValue {
 		v.data = old.Record.data
 	} else {
-		v.data = bytes.Clone(c.Value) // the entry's bytes are not ours
+		v.data = c.Value
 	}
-	it = m.putKey(c.Key, it, old, v)
+	m.putKey(c.Key, newest, v)
 	if !c.PrevKV || old == nil {
 		return OK, m.plainPut
 	}
-	prev := row{key: it.Key(), rev: old.Rev, value: &old.Record}.keyValue("", false)
+	prev := plainRow(old).keyValue("", false)
 	return OK, &PutResult{Prev: &prev}
 }
 
@@ -80,10 +68,10 @@ func (m *Machine) deleteRange(c *command.DeleteRange) (Code, any) {
 	keys := make([]string, 0, 1)
 	for from, more := s, true; more; {
 		keys = keys[:0]
-		more = m.collect(&from, func(it *plainItem, v *plainVersion) {
-			keys = append(keys, it.Key())
+		more = m.collect(&from, func(v *plainVersion) {
+			keys = append(keys, v.Key())
 			if c.PrevKV {
-				res.Prev = append(res.Prev, row{key: it.Key(), rev: v.Rev, value: &v.Record}.keyValue("", false))
+				res.Prev = append(res.Prev, plainRow(v).keyValue("", false))
 			}
 		})
 		for _, key := range keys {
@@ -99,25 +87,25 @@ func (m *Machine) deleteRange(c *command.DeleteRange) (Code, any) {
 
 // collect calls fn for the live plain keys among the next stepKeys of a span, moves the span past them,
 // and says whether more are left.
-func (m *Machine) collect(s *span, fn func(*plainItem, *plainVersion)) (more bool) {
+func (m *Machine) collect(s *span, fn func(*plainVersion)) (more bool) {
 	if s.single {
-		if it := m.plain.Get(s.from); it != nil && it.Head() != nil {
-			fn(it, it.Head())
+		if v := m.plain.Get(s.from).Live(); v != nil {
+			fn(v)
 		}
 		return false
 	}
 	n := 0
-	m.plain.Ascend(s.from, func(it *plainItem) bool {
-		if s.beyond(it.Key()) {
+	m.plain.Ascend(s.from, func(newest *plainVersion) bool {
+		if s.beyond(newest.Key()) {
 			return false
 		}
 		if n == stepKeys {
-			s.from, more = it.Key(), true
+			s.from, more = newest.Key(), true
 			return false
 		}
 		n++
-		if v := it.Head(); v != nil {
-			fn(it, v)
+		if v := newest.Live(); v != nil {
+			fn(v)
 		}
 		return true
 	})

@@ -183,7 +183,7 @@ func TestDeleteRangeYields(t *testing.T) {
 		yields++
 		v := s.m.View()
 		c := etcdCaller()
-		r, code := v.Range(&c, &command.Range{Key: "k", End: "l", CountOnly: true})
+		r, code := rangeAt(v, &c, &command.Range{Key: "k", End: "l", CountOnly: true})
 		if code != OK || r.Count != n || v.Revision() != rev {
 			t.Errorf("yield %d: %v, %d keys at revision %d; want %d at %d", yields, code, r.Count, v.Revision(), n, rev)
 		}

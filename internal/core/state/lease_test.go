@@ -84,9 +84,9 @@ func TestLeaseRevoke(t *testing.T) {
 		t.Errorf("revision %d, want %d: all keys go at one", r.Revision, rev+1)
 	}
 	var gone []string
-	s.m.plain.Changes(rev+1, func(it *plainItem, v *plainVersion) bool {
-		if v.Deleted && v.Rev == rev+1 {
-			gone = append(gone, it.Key())
+	s.m.plain.Changes(rev+1, func(v *plainVersion) bool {
+		if v.Deleted() && v.Rev == rev+1 {
+			gone = append(gone, v.Key())
 		}
 		return true
 	})
@@ -148,8 +148,8 @@ func TestEndOfLeaseYields(t *testing.T) {
 		yields++
 		c := etcdCaller()
 		v := s.m.View()
-		plain, _ := v.Range(&c, &command.Range{Key: "k", End: "l", CountOnly: true})
-		tree, _ := v.Range(&c, &command.Range{Key: "/zk/", End: "/zk0", CountOnly: true})
+		plain, _ := rangeAt(v, &c, &command.Range{Key: "k", End: "l", CountOnly: true})
+		tree, _ := rangeAt(v, &c, &command.Range{Key: "/zk/", End: "/zk0", CountOnly: true})
 		_, known := v.Lease(7)
 		if plain.Count != stepKeys || tree.Count != stepKeys || !known || len(v.LeaseKeys(7)) != 2*stepKeys {
 			t.Errorf("yield %d: %d and %d keys, lease known %v", yields, plain.Count, tree.Count, known)

@@ -20,9 +20,9 @@ type Source interface {
 // Load rebuilds a machine from a snapshot. It has the digest of the one that was exported, answers every later
 // command alike, and holds the same history above the floors. The records have passed their checksums;
 // what is still wrong with them is found by their form and in the end by the digest, and reported as
-// ErrSnapshot. Errors of src are wrapped.
-func Load(src Source) (*Machine, error) {
-	l := &loader{m: newMachine()}
+// ErrSnapshot. Errors of src are wrapped. seed is as for New.
+func Load(src Source, seed uint64) (*Machine, error) {
+	l := &loader{m: newMachine(seed)}
 	for !l.done {
 		kind, data, err := src.Next()
 		if err != nil {
@@ -54,8 +54,8 @@ type loader struct {
 	digest                      uint64
 	done                        bool
 
-	plain []mvcc.Version[value] // used again for each item
-	tree  []mvcc.Version[znode]
+	plain []mvcc.Loaded[value] // used again for each key
+	tree  []mvcc.Loaded[znode]
 }
 
 // record loads one record.
@@ -131,8 +131,8 @@ func (l *loader) leases(d *decoder) {
 }
 
 // loadItem loads one key with its versions. read decodes a version's record.
-func loadItem[R any](l *loader, d *decoder, sp *mvcc.Space[R], versions []mvcc.Version[R],
-	read func(r *R, bits byte, before *R)) []mvcc.Version[R] {
+func loadItem[R any](l *loader, d *decoder, sp *mvcc.Space[R], versions []mvcc.Loaded[R],
+	read func(r *R, bits byte, before *R)) []mvcc.Loaded[R] {
 	key := d.string()
 	if key <= l.key {
 		d.fail()
@@ -143,7 +143,7 @@ func loadItem[R any](l *loader, d *decoder, sp *mvcc.Space[R], versions []mvcc.V
 	seq, rev := uint64(0), int64(0)
 	for range d.count() {
 		bits := d.byte()
-		v := mvcc.Version[R]{Deleted: bits&versionDeleted != 0, Seq: d.uint(), Rev: d.int()}
+		v := mvcc.Loaded[R]{Deleted: bits&versionDeleted != 0, Seq: d.uint(), Rev: d.int()}
 		read(&v.Record, bits, before)
 		if v.Seq <= seq || v.Seq > l.m.seq || v.Rev < rev {
 			d.fail()
@@ -163,15 +163,15 @@ func loadItem[R any](l *loader, d *decoder, sp *mvcc.Space[R], versions []mvcc.V
 
 // relink hangs keys and znodes on their leases again.
 func (m *Machine) relink() {
-	scan(m.plain, span{}, m.seq, nil, func(it *plainItem, v *plainVersion) bool {
+	scan(m.plain, span{}, m.seq, nil, func(v *plainVersion) bool {
 		if l := m.leases.get(v.Record.lease); l != nil {
-			l.keys = attach(l.keys, it.Key())
+			l.keys = attach(l.keys, v.Key())
 		}
 		return true
 	})
-	scan(m.tree, span{}, m.seq, nil, func(it *treeItem, v *treeVersion) bool {
+	scan(m.tree, span{}, m.seq, nil, func(v *treeVersion) bool {
 		if l := m.leases.get(v.Record.owner); l != nil {
-			l.nodes = attach(l.nodes, it.Key())
+			l.nodes = attach(l.nodes, v.Key())
 		}
 		return true
 	})

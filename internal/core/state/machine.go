@@ -114,9 +114,10 @@ type change struct {
 }
 
 // New returns an empty machine, in which only the nodes that are always there exist. It takes no command
-// but Bootstrap.
-func New() *Machine {
-	m := newMachine()
+// but Bootstrap. The seed decides where keys stand in the hash tables; see mvcc.NewSpace. It shows nowhere, so members may
+// differ in it, and should.
+func New(seed uint64) *Machine {
+	m := newMachine(seed)
 	m.plantTree()
 	m.publish()
 	return m
@@ -134,11 +135,11 @@ func (m *Machine) plantTree() {
 }
 
 // newMachine returns a machine with nothing in it, for New and Load.
-func newMachine() *Machine {
+func newMachine(seed uint64) *Machine {
 	m := &Machine{
 		revision:    1,
-		plain:       mvcc.NewSpace(sizeValue),
-		tree:        mvcc.NewSpace(sizeNode),
+		plain:       mvcc.NewSpace(plainShape(), seed),
+		tree:        mvcc.NewSpace(treeShape(), seed),
 		compacted:   -1,
 		treeHistory: history{floor: -1},
 		plainPut:    &PutResult{},

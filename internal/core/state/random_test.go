@@ -247,7 +247,7 @@ func snapshot(t failer, m *Machine) *tape {
 
 // reload is a machine rebuilt from a snapshot of another.
 func reload(t failer, m *Machine) *Machine {
-	n, err := Load(snapshot(t, m))
+	n, err := Load(snapshot(t, m), 2)
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}
@@ -277,7 +277,7 @@ func sameOutput(t failer, got, want *Output) {
 // goes on showing what it showed.
 func TestRandomCommands(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := New()
+		m := New(1)
 		d := draw{t, m}
 		var out Output
 		time, term := int64(1000), uint64(1)
@@ -305,7 +305,7 @@ func TestRandomCommands(t *testing.T) {
 func readAll(t failer, v View) []any {
 	var all []any
 	for _, r := range []command.Range{{Key: "\x00", End: "\x00"}, {Key: "/zk", End: "/zl"}} {
-		res, code := v.Range(&command.Caller{}, &r)
+		res, code := rangeAt(v, &command.Caller{}, &r)
 		if code != OK {
 			t.Fatalf("range: %v", code)
 		}
@@ -323,7 +323,7 @@ func readAll(t failer, v View) []any {
 // A command that is rolled back, however far it came, leaves everything as it was.
 func TestRollback(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := New()
+		m := New(1)
 		d := draw{t, m}
 		var out Output
 		time, term := int64(1000), uint64(1)
@@ -363,7 +363,7 @@ func TestRollback(t *testing.T) {
 // frees memory when.
 func TestSnapshotGoesOn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := New()
+		m := New(1)
 		d := draw{t, m}
 		var out, twinOut Output
 		time, term := int64(1000), uint64(1)
@@ -401,8 +401,8 @@ func sameHistory(t failer, got, want *Machine) {
 		for _, r := range []command.Range{
 			{Key: "\x00", End: "\x00", Revision: rev}, {Key: "/zk", End: "/zl", Revision: rev},
 		} {
-			g, gotCode := got.View().Range(&command.Caller{}, &r)
-			w, wantCode := want.View().Range(&command.Caller{}, &r)
+			g, gotCode := rangeAt(got.View(), &command.Caller{}, &r)
+			w, wantCode := rangeAt(want.View(), &command.Caller{}, &r)
 			if d := cmp.Diff(w, g); d != "" || gotCode != wantCode {
 				t.Fatalf("revision %d: %v, want %v (-want +got):\n%s", rev, gotCode, wantCode, d)
 			}

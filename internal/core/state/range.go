@@ -55,25 +55,25 @@ type reading struct {
 func (rd *reading) each(s span, fn func(row) bool) Code {
 	m := rd.view.m
 	if !m.mount.coversSpan(s) {
-		scan(m.plain, s, rd.seq, rd.view.Yield, func(it *plainItem, v *plainVersion) bool {
-			return rd.current(m.compacted) && fn(row{key: it.Key(), rev: v.Rev, value: &v.Record})
+		scan(m.plain, s, rd.seq, rd.view.Yield, func(v *plainVersion) bool {
+			return rd.current(m.compacted) && fn(plainRow(v))
 		})
 		return rd.code
 	}
-	m.scanNodes(m.mount.paths(s), rd.seq, rd.view.Yield, func(it *treeItem, v *treeVersion) bool {
+	m.scanNodes(m.mount.paths(s), rd.seq, rd.view.Yield, func(v *treeVersion) bool {
 		switch {
 		case !rd.current(m.treeHistory.floor):
 			return false
-		case rd.view.txn && rd.rev == 0 && m.doomed(it.Key()): // what it was in the past can still be read
+		case rd.view.txn && rd.rev == 0 && m.doomed(v.Key()): // what it was in the past can still be read
 			return true
 		}
-		if code := rd.mayRead(it, v); code != OK {
+		if code := rd.mayRead(v); code != OK {
 			if rd.strict {
 				rd.code = code
 			}
 			return !rd.strict
 		}
-		return fn(row{key: it.Key(), node: &v.Record})
+		return fn(treeRow(v))
 	})
 	return rd.code
 }
@@ -89,11 +89,11 @@ func (rd *reading) current(floor int64) bool {
 
 // mayRead asks the access list of the version that is read and, if that is an old one and the node
 // still lives, today's too: who takes the right to read a node away means its past as well.
-func (rd *reading) mayRead(it *treeItem, v *treeVersion) Code {
+func (rd *reading) mayRead(v *treeVersion) Code {
 	if code := rd.listAllows(v.Record.acl); code != OK || rd.rev == 0 {
 		return code
 	}
-	if today := it.At(rd.view.seq); today != nil {
+	if today := rd.view.m.tree.Get(v.Key()).At(rd.view.seq); today != nil {
 		return rd.listAllows(today.Record.acl)
 	}
 	return OK
@@ -131,21 +131,21 @@ func floorOf(m *Machine, s span) int64 {
 	return m.compacted
 }
 
-// fetch answers a Range whose caller may make it.
-func fetch(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
+// fetch answers a Range whose caller may make it. res is empty; the memory of its KVs is used.
+func fetch(v View, c *command.Caller, r *command.Range, res *RangeResult) Code {
 	s := spanOf(r.Key, r.End)
 	seq, code := seqAt(v, r.Revision, s)
 	if code != OK {
-		return nil, code
+		return code
 	}
 	if s.single && !v.m.inTree(s.from) {
-		return fetchKey(v.m, r, seq), OK
+		fetchKey(v.m, r, seq, res)
+		return OK
 	}
 	rd := reading{view: v, caller: c, seq: seq, strict: s.single}
 	if r.Revision > 0 && r.Revision != v.revision {
 		rd.rev = r.Revision
 	}
-	res := newRangeResult(s)
 	keep := keepOf(r)
 	lean := r.KeysOnly && r.SortTarget != command.SortByValue
 	code = rd.each(s, func(row row) bool {
@@ -159,54 +159,39 @@ func fetch(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
 		return true
 	})
 	if code != OK {
-		return nil, code
-	}
-	if len(res.KVs) == 0 {
-		res.KVs = nil
+		return code
 	}
 	arrange(r, res)
-	return res, OK
+	return OK
 }
 
 // fetchKey answers a Range of one plain key, which is the request that servers get most.
-func fetchKey(m *Machine, r *command.Range, seq uint64) *RangeResult {
-	it := m.plain.Get(r.Key)
-	if it == nil {
-		return &RangeResult{}
-	}
-	v := it.At(seq)
+func fetchKey(m *Machine, r *command.Range, seq uint64, res *RangeResult) {
+	v := m.plain.Get(r.Key).At(seq)
 	if v == nil {
-		return &RangeResult{}
+		return
 	}
+	res.Count = 1
 	if r.CountOnly {
-		return &RangeResult{Count: 1}
+		return
 	}
-	kv := row{key: it.Key(), rev: v.Rev, value: &v.Record}.keyValue("", r.KeysOnly && r.SortTarget != command.SortByValue)
+	kv := plainRow(v).keyValue("", r.KeysOnly && r.SortTarget != command.SortByValue)
 	if !passes(r, &kv) {
-		return &RangeResult{Count: 1}
+		return
 	}
 	if r.KeysOnly {
 		kv.Value = nil
 	}
-	one := &struct {
-		RangeResult
-		kvs [1]KeyValue
-	}{kvs: [1]KeyValue{kv}}
-	one.Count, one.KVs = 1, one.kvs[:]
-	return &one.RangeResult
+	res.KVs = append(res.KVs, kv)
 }
 
-// newRangeResult returns an empty result, with room for one key if the span is of one key.
-func newRangeResult(s span) *RangeResult {
-	if !s.single {
-		return &RangeResult{}
+// fetchNew is fetch with a result of its own.
+func fetchNew(v View, c *command.Caller, r *command.Range) (*RangeResult, Code) {
+	res := &RangeResult{}
+	if code := fetch(v, c, r, res); code != OK {
+		return nil, code
 	}
-	var one struct {
-		RangeResult
-		kvs [1]KeyValue
-	}
-	one.KVs = one.kvs[:0]
-	return &one.RangeResult
+	return res, OK
 }
 
 // keepOf returns how many keys, in key order, are worth keeping; 0 is all. One more than the limit tells

@@ -133,8 +133,8 @@ func TestCompact(t *testing.T) {
 	read(9, Compacted)
 	read(10, OK)
 	var tombstones int
-	s.m.plain.Changes(10, func(it *plainItem, v *plainVersion) bool {
-		if it.Key() == "b" && v.Deleted {
+	s.m.plain.Changes(10, func(v *plainVersion) bool {
+		if v.Key() == "b" && v.Deleted() {
 			tombstones++
 		}
 		return true
@@ -153,20 +153,20 @@ func TestViewIsPinned(t *testing.T) {
 	s := rangeStore(t)
 	v := s.m.View()
 	c := etcdCaller()
-	before, _ := v.Range(&c, &command.Range{Key: "\x00", End: "\x00"})
+	before, _ := rangeAt(v, &c, &command.Range{Key: "\x00", End: "\x00"})
 	s.put("a=new", "e=new")
 	s.delete("b")
 	s.ok(&command.Compact{Revision: 12})
 	s.m.Reclaim(1000, v.Seq())
-	after, code := v.Range(&c, &command.Range{Key: "\x00", End: "\x00"})
+	after, code := rangeAt(v, &c, &command.Range{Key: "\x00", End: "\x00"})
 	if code != OK {
 		t.Fatal(code)
 	}
 	same(t, "pinned view", brief(after.KVs), brief(before.KVs))
-	if _, code := v.Range(&c, &command.Range{Key: "a", Revision: 5}); code != Compacted {
+	if _, code := rangeAt(v, &c, &command.Range{Key: "a", Revision: 5}); code != Compacted {
 		t.Errorf("an old revision of a pinned view after a compaction: %v, want compacted", code)
 	}
-	if _, code := v.Range(&c, &command.Range{Key: "a", Revision: 10}); code != FutureRevision {
+	if _, code := rangeAt(v, &c, &command.Range{Key: "a", Revision: 10}); code != FutureRevision {
 		t.Errorf("a revision after the view: %v, want future revision", code)
 	}
 }
@@ -195,7 +195,7 @@ func TestRangeYields(t *testing.T) {
 		if old {
 			r.Revision = v.Revision() - 1
 		}
-		res, code := v.Range(&c, &r)
+		res, code := rangeAt(v, &c, &r)
 		switch {
 		case old && code != Compacted:
 			t.Errorf("read of history: %v, want compacted", code)

@@ -202,7 +202,7 @@ func (d *decoder) value(v *value, bits byte, before *value) {
 	v.data = d.data(bits, before.data)
 }
 
-// data reads data that may be shared with the version before, and copies others.
+// data reads data that may be shared with the version before. Others are part of what is decoded.
 func (d *decoder) data(bits byte, before []byte) []byte {
 	if bits&versionSharesData != 0 {
 		return before
@@ -211,7 +211,7 @@ func (d *decoder) data(bits byte, before []byte) []byte {
 	if bits&versionNull != 0 {
 		return nil
 	}
-	return append(make([]byte, 0, len(b)), b...)
+	return b
 }
 
 // node appends a version's record, without what it shares with the version before.

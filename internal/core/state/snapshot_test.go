@@ -26,7 +26,7 @@ func snapshotStore(t testing.TB) *store {
 
 // A snapshot of an empty machine, and of one with something of everything, gives the same machine.
 func TestLoad(t *testing.T) {
-	for _, m := range []*Machine{New(), snapshotStore(t).m} {
+	for _, m := range []*Machine{New(1), snapshotStore(t).m} {
 		n := reload(t, m)
 		sameState(t, "loaded", n, m)
 		sameHistory(t, n, m)
@@ -43,7 +43,7 @@ func TestLoadSharesData(t *testing.T) {
 	s.want(OK, &command.Create{Path: "/p", Data: []byte("data"), ACL: openList(), TTL: command.NoTTL})
 	s.make("/p/a", "/p/b")
 	n := reload(t, s.m)
-	v := n.tree.Get("/p").Newest()
+	v := n.tree.Get("/p")
 	if p := v.Prev(); p == nil || &p.Record.data[0] != &v.Record.data[0] || p.Record.acl != v.Record.acl {
 		t.Error("two versions do not share what they have in common")
 	}
@@ -82,10 +82,10 @@ func TestExportWhileApplying(t *testing.T) {
 		t.Errorf("only %d yields", yields)
 	}
 	same(t, "records", got.data, want.data)
-	if _, err := Load(got); err != nil {
+	if _, err := Load(got, 2); err != nil {
 		t.Error(err)
 	}
-	if s.m.Reclaim(1<<20, s.m.View().Seq()); s.m.plain.Get("k0767").Newest().Prev() != nil {
+	if s.m.Reclaim(1<<20, s.m.View().Seq()); s.m.plain.Get("k0767").Prev() != nil {
 		t.Error("nothing was reclaimed after the snapshot")
 	}
 	s.audit()
@@ -149,7 +149,7 @@ func TestExportReportsTheSink(t *testing.T) {
 func TestLoadRefusesDamage(t *testing.T) {
 	good := snapshot(t, snapshotStore(t).m)
 	load := func(kinds []uint8, data [][]byte) error {
-		_, err := Load(&tape{kinds: kinds, data: data})
+		_, err := Load(&tape{kinds: kinds, data: data}, 2)
 		return err
 	}
 	if err := load(good.kinds, good.data); err != nil {
@@ -251,7 +251,7 @@ func TestDigestCoversEveryField(t *testing.T) {
 	} {
 		note("settings "+name, digestSettings(false, &c))
 	}
-	base := New()
+	base := New(1)
 	note("machine", base.Digest())
 	for name, change := range map[string]func(*Machine){
 		"index": func(m *Machine) { m.index++ }, "term": func(m *Machine) { m.term++ }, "time": func(m *Machine) { m.time++ },
@@ -259,7 +259,7 @@ func TestDigestCoversEveryField(t *testing.T) {
 		"compacted": func(m *Machine) { m.compacted++ }, "floor": func(m *Machine) { m.treeHistory.floor++ },
 		"history": func(m *Machine) { m.treeHistory.total++ },
 	} {
-		m := New()
+		m := New(1)
 		change(m)
 		note("machine "+name, m.Digest())
 	}
@@ -275,7 +275,7 @@ func TestDigestFormulaIsFixed(t *testing.T) {
 // What a snapshot keeps of an item, around the floor.
 func TestNeededVersions(t *testing.T) {
 	// Revisions 2, 4, 6 (a deletion), 8, each with an equal sequence number.
-	sp := mvcc.NewSpace(sizeValue)
+	sp := mvcc.NewSpace(plainShape(), 1)
 	sp.Write("k", 2, 2, value{})
 	sp.Write("k", 4, 4, value{})
 	sp.Delete("k", 6, 6, value{})

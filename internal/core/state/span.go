@@ -4,11 +4,18 @@ import "github.com/okapi-kv/okapi/internal/core/mvcc"
 
 // Short names for what the two spaces hold.
 type (
-	plainItem    = mvcc.Item[value]
 	plainVersion = mvcc.Version[value]
-	treeItem     = mvcc.Item[znode]
 	treeVersion  = mvcc.Version[znode]
 )
+
+// plainShape and treeShape are what the two spaces have to know of their records.
+func plainShape() mvcc.Shape[value] {
+	return mvcc.Shape[value]{Size: sizeValue, Data: func(v *value) *[]byte { return &v.data }}
+}
+
+func treeShape() mvcc.Shape[znode] {
+	return mvcc.Shape[znode]{Size: sizeNode, Data: func(z *znode) *[]byte { return &z.data }}
+}
 
 // span is the set of keys that a request names, of one key or of a range.
 type span struct {
@@ -38,29 +45,27 @@ func (s span) beyond(key string) bool { return s.to != "" && key >= s.to }
 
 // scan calls fn for each key of a span that lives at seq, in byte order, until fn returns false. yield, if
 // not nil, is called every stepKeys keys, dead ones included; the space may change meanwhile.
-func scan[R any](sp *mvcc.Space[R], s span, seq uint64, yield func(), fn func(*mvcc.Item[R], *mvcc.Version[R]) bool) {
+func scan[R any](sp *mvcc.Space[R], s span, seq uint64, yield func(), fn func(*mvcc.Version[R]) bool) {
 	if s.single {
-		if it := sp.Get(s.from); it != nil {
-			if v := it.At(seq); v != nil {
-				fn(it, v)
-			}
+		if v := sp.Get(s.from).At(seq); v != nil {
+			fn(v)
 		}
 		return
 	}
 	for more := true; more; {
 		n := 0
 		more = false
-		sp.Ascend(s.from, func(it *mvcc.Item[R]) bool {
-			if s.beyond(it.Key()) {
+		sp.Ascend(s.from, func(newest *mvcc.Version[R]) bool {
+			if s.beyond(newest.Key()) {
 				return false
 			}
 			if n == stepKeys && yield != nil {
-				s.from, more = it.Key(), true
+				s.from, more = newest.Key(), true
 				return false
 			}
 			n++
-			v := it.At(seq)
-			return v == nil || fn(it, v)
+			v := newest.At(seq)
+			return v == nil || fn(v)
 		})
 		if more {
 			yield()

@@ -103,7 +103,7 @@ func (m *Machine) refuse(code Code, key, reason string) Code {
 }
 
 // scanNodes is scan for the nodes that are keys.
-func (m *Machine) scanNodes(s span, seq uint64, yield func(), fn func(*treeItem, *treeVersion) bool) {
+func (m *Machine) scanNodes(s span, seq uint64, yield func(), fn func(*treeVersion) bool) {
 	const behindSystem = systemPath + "0" // '0' follows '/'
 	if s.single {
 		if !reserved(s.from) {
@@ -112,8 +112,8 @@ func (m *Machine) scanNodes(s span, seq uint64, yield func(), fn func(*treeItem,
 		return
 	}
 	on := true
-	keys := func(it *treeItem, v *treeVersion) bool {
-		on = reserved(it.Key()) || fn(it, v)
+	keys := func(v *treeVersion) bool {
+		on = reserved(v.Key()) || fn(v)
 		return on
 	}
 	low, high := s, s
@@ -274,9 +274,9 @@ func (m *Machine) deleteNodeKeys(c *command.DeleteRange, s span) (Code, any) {
 		}
 	}
 	var paths []string
-	m.scanNodes(m.mount.paths(s), m.seq, m.yield, func(it *treeItem, _ *treeVersion) bool {
-		if !m.doomed(it.Key()) {
-			paths = append(paths, it.Key())
+	m.scanNodes(m.mount.paths(s), m.seq, m.yield, func(v *treeVersion) bool {
+		if !m.doomed(v.Key()) {
+			paths = append(paths, v.Key())
 		}
 		return true
 	})

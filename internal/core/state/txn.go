@@ -151,7 +151,7 @@ func (r *txnRun) view() View {
 func (r *txnRun) operation(op command.Command) (body any, code Code) {
 	switch op := op.(type) {
 	case *command.Range:
-		return fetch(r.view(), r.caller, op)
+		return fetchNew(r.view(), r.caller, op)
 	case *command.Put:
 		code, body = r.machine.putOne(op)
 	case *command.DeleteRange:

@@ -70,12 +70,14 @@ func (v View) CompactRevision() int64 { return v.m.compacted }
 // Settings returns the settings of the cluster; false if it has none yet.
 func (v View) Settings() (command.Settings, bool) { return v.m.settings, v.m.bootstrapped }
 
-// Range answers etcd's Range. The revision for its header is the view's own, whatever revision it read at.
-func (v View) Range(c *command.Caller, r *command.Range) (*RangeResult, Code) {
+// Range answers etcd's Range in res, which is overwritten; the memory of its KVs is used again. The revision for its header
+// is the view's own, whatever revision it read at. After a refusal res holds nothing of use.
+func (v View) Range(c *command.Caller, r *command.Range, res *RangeResult) Code {
+	*res = RangeResult{KVs: res.KVs[:0]}
 	if code := v.m.authorize(c, r); code != OK {
-		return nil, code
+		return code
 	}
-	return fetch(v, c, r)
+	return fetch(v, c, r, res)
 }
 
 // Txn answers an etcd Txn that has no operations but Range, and Txn of the same kind. One that has others is

@@ -67,8 +67,8 @@ func (w *walk) run(path string, yield func()) {
 
 // key looks at one key of the index. It returns false to end the pass, having set over to false if
 // another pass has to follow.
-func (w *walk) key(it *mvcc.Item[znode]) bool {
-	k := it.Key()
+func (w *walk) key(newest *treeVersion) bool {
+	k := newest.Key()
 	if !strings.HasPrefix(k, w.prefix) {
 		return false
 	}
@@ -80,7 +80,7 @@ func (w *walk) key(it *mvcc.Item[znode]) bool {
 		}
 	}
 	// The root's own path is its prefix.
-	if v := it.At(w.seq); v != nil && rest != "" && !w.fn(k, &v.Record) {
+	if v := newest.At(w.seq); v != nil && rest != "" && !w.fn(k, &v.Record) {
 		return false
 	}
 	if w.steps%stepKeys == 0 {

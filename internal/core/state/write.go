@@ -3,12 +3,12 @@ package state
 // The only functions that change the two spaces. They keep the sequence number, the digest, and
 // whether the revision moves; their callers keep the rules.
 
-// putKey writes a new version of a plain key and returns its item. it is what the space has for the key, and old
-// its present version, nil if it is not live.
-func (m *Machine) putKey(key string, it *plainItem, old *plainVersion, v value) *plainItem {
+// putKey writes a new version of a plain key. newest is what the space has for the key, nil or a tombstone if it does
+// not live.
+func (m *Machine) putKey(key string, newest *plainVersion, v value) {
 	m.seq++
 	m.do.keys = true
-	if old != nil {
+	if old := newest.Live(); old != nil {
 		m.digest -= digestValue(key, old.Rev, &old.Record)
 		if old.Record.lease != 0 {
 			m.detachKey(old.Record.lease, key)
@@ -18,18 +18,18 @@ func (m *Machine) putKey(key string, it *plainItem, old *plainVersion, v value) 
 		m.attachKey(v.lease, key)
 	}
 	m.digest += digestValue(key, m.do.rev, &v)
-	if it == nil {
-		return m.plain.Insert(key, m.seq, m.do.rev, v)
+	if newest == nil {
+		m.plain.Insert(key, m.seq, m.do.rev, v)
+		return
 	}
-	m.plain.Update(it, m.seq, m.do.rev, v)
-	return it
+	m.plain.Update(newest, m.seq, m.do.rev, v)
 }
 
 // deleteKey writes a tombstone over a plain key that is live.
 func (m *Machine) deleteKey(key string) {
 	m.seq++
 	m.do.keys = true
-	old := m.plain.Get(key).Head()
+	old := m.plain.Get(key)
 	m.digest -= digestValue(key, old.Rev, &old.Record)
 	if old.Record.lease != 0 {
 		m.detachKey(old.Record.lease, key)
@@ -40,27 +40,23 @@ func (m *Machine) deleteKey(key string) {
 // node returns the newest version of a znode; nil if there is none.
 func (m *Machine) node(path string) *znode { return nodeOf(m.tree.Get(path)) }
 
-// nodeOf is node for an item, which may be nil.
-func nodeOf(it *treeItem) *znode {
-	if it == nil {
-		return nil
+// nodeOf returns what stands in the newest version of a znode; nil if there is none or it is a tombstone.
+func nodeOf(newest *treeVersion) *znode {
+	if v := newest.Live(); v != nil {
+		return &v.Record
 	}
-	v := it.Head()
-	if v == nil {
-		return nil
-	}
-	return &v.Record
+	return nil
 }
 
 // putNode writes a new version of a znode. asKey says that the key of the node changed too: it was
 // created or its data set, rather than its metadata alone. Nodes without a key (the root, /zookeeper,
 // and all while the tree has no prefix) never move the revision.
 func (m *Machine) putNode(path string, z znode, asKey bool) {
-	m.putItem(path, m.tree.Get(path), z, asKey)
+	m.putVersion(path, m.tree.Get(path), z, asKey)
 }
 
-// putItem is putNode for a caller that has looked up the item, nil if there is none; it returns the item.
-func (m *Machine) putItem(path string, it *treeItem, z znode, asKey bool) *treeItem {
+// putVersion is putNode for a caller that has looked up what the space has for the path; it returns the new version.
+func (m *Machine) putVersion(path string, newest *treeVersion, z znode, asKey bool) *treeVersion {
 	m.seq++
 	if asKey && m.hasKey(path) {
 		m.do.keys = true
@@ -69,16 +65,15 @@ func (m *Machine) putItem(path string, it *treeItem, z znode, asKey bool) *treeI
 			z.create = m.do.rev
 		}
 	}
-	if old := nodeOf(it); old != nil {
+	if old := nodeOf(newest); old != nil {
 		m.digest -= digestNode(path, old)
 		m.treeHistory.total += sizeSuperseded(path, old, asKey)
 	}
 	m.digest += digestNode(path, &z)
-	if it == nil {
+	if newest == nil {
 		return m.tree.Insert(path, m.seq, m.treeStamp(), z)
 	}
-	m.tree.Update(it, m.seq, m.treeStamp(), z)
-	return it
+	return m.tree.Update(newest, m.seq, m.treeStamp(), z)
 }
 
 // removeNode writes a tombstone over a znode that is live. The tombstone keeps the access list of

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"math"
 	"strconv"
 	"strings"
@@ -17,21 +16,21 @@ import (
 // createZnode adds a node. Of z it takes data, acl, kind, owner and ttl; everything else follows from the
 // command under way. The data is copied. The parent is there, and path is free and valid. It returns
 // the node as the store keeps it.
-func (m *Machine) createZnode(path string, z znode) *treeItem {
+func (m *Machine) createZnode(path string, z znode) *treeVersion {
 	return m.createBelow(m.tree.Get(parentOf(path)), path, z)
 }
 
 // createBelow is createZnode for a caller that has looked up the parent.
-func (m *Machine) createBelow(up *treeItem, path string, z znode) *treeItem {
+func (m *Machine) createBelow(up *treeVersion, path string, z znode) *treeVersion {
 	zxid := m.do.zxid
 	node := znode{
-		data:  bytes.Clone(z.data),
+		data:  z.data,
 		czxid: zxid, mzxid: zxid, pzxid: zxid,
 		ctime: m.time, mtime: m.time,
 		acl: z.acl, kind: z.kind, owner: z.owner, ttl: z.ttl,
 	}
-	it := m.putItem(path, m.tree.Get(path), node, true)
-	path = it.Key()
+	made := m.putVersion(path, m.tree.Get(path), node, true)
+	path = made.Key()
 	parent := m.countChild(up, 1)
 	if z.kind == ephemeral {
 		m.attachNode(z.owner, path)
@@ -39,21 +38,21 @@ func (m *Machine) createBelow(up *treeItem, path string, z znode) *treeItem {
 	m.emit(NodeCreated, path, z.acl, parent)
 	m.quotaNodeCreated(path)
 	m.chargeQuota(path, int64(len(z.data)), 1)
-	return it
+	return made
 }
 
 // setZnode replaces the data of a node that is there. The data is copied. Data written to an implicit
 // node makes it a node of its own right.
 func (m *Machine) setZnode(path string, data []byte) {
-	it := m.tree.Get(path)
-	z := it.Head().Record
+	old := m.tree.Get(path)
+	z := old.Record
 	grown := int64(len(data)) - int64(len(z.data))
-	z.data = bytes.Clone(data)
+	z.data = data
 	z.version = nextVersion(z.version)
 	z.mzxid, z.mtime = m.do.zxid, m.time
 	z.kind = ownRight(z.kind)
-	m.putItem(path, it, z, true)
-	m.emit(NodeDataChanged, it.Key(), z.acl, nil)
+	made := m.putVersion(path, old, z, true)
+	m.emit(NodeDataChanged, made.Key(), z.acl, nil)
 	m.chargeQuota(path, grown, 0)
 }
 
@@ -86,8 +85,8 @@ func (m *Machine) sweepImplicit(path string) {
 
 // countChild notes in a parent that a child came (1) or went (-1), and returns its access list. Deletes leave the count of creates alone. That count stays at its maximum once it is there, and
 // then pzxid stays too, as in ZooKeeper (DataTree.createNode): sequence names repeat and are refused.
-func (m *Machine) countChild(up *treeItem, change int32) *accessList {
-	p := up.Head().Record
+func (m *Machine) countChild(up *treeVersion, change int32) *accessList {
+	p := up.Record
 	p.children += change
 	switch {
 	case change < 0:
@@ -96,7 +95,7 @@ func (m *Machine) countChild(up *treeItem, change int32) *accessList {
 		p.creates++
 		p.pzxid = m.do.zxid
 	}
-	m.putItem(up.Key(), up, p, false)
+	m.putVersion(up.Key(), up, p, false)
 	return p.acl
 }
 
@@ -228,8 +227,8 @@ func (m *Machine) create(c *command.Create) (Code, any) {
 	case ttlNode:
 		z.ttl = c.TTL
 	}
-	it := m.createBelow(above, path, z)
-	return OK, &CreateResult{Path: it.Key(), Stat: it.Head().Record.stat()}
+	made := m.createBelow(above, path, z)
+	return OK, &CreateResult{Path: made.Key(), Stat: made.Record.stat()}
 }
 
 // mayCreate makes the checks that come after the access list: is the path valid and free, may the parent have

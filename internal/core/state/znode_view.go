@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
-	"github.com/okapi-kv/okapi/internal/core/mvcc"
 )
 
 // Reads of the tree as ZooKeeper has them. They do not validate paths: a malformed path names no node.
@@ -28,11 +27,7 @@ func (v View) znode(path string) *znode {
 	if path == "" {
 		path = rootPath
 	}
-	it := v.m.tree.Get(path)
-	if it == nil {
-		return nil
-	}
-	n := it.At(v.seq)
+	n := v.m.tree.Get(path).At(v.seq)
 	if n == nil {
 		return nil
 	}
@@ -135,8 +130,8 @@ func (v View) Ephemerals(session int64) []string {
 		}
 	}
 	if v.seq < v.m.seq {
-		v.m.tree.ChangesAfter(v.seq, func(it *mvcc.Item[znode], _ *mvcc.Version[znode]) bool {
-			add(it.Key())
+		v.m.tree.ChangesAfter(v.seq, func(n *treeVersion) bool {
+			add(n.Key())
 			return true
 		})
 	}

@@ -250,9 +250,9 @@ func (l spaceLog) Floor() int64 { return l.space.Floor() }
 func (l spaceLog) Head() int64  { return l.head }
 
 func (l spaceLog) Changes(revision int64, fn func(Entry[version]) bool) {
-	l.space.Changes(revision, func(it *mvcc.Item[version], v *mvcc.Version[version]) bool {
-		e := Entry[version]{Key: it.Key(), Revision: v.Rev, Deleted: v.Deleted, Version: v.Record}
-		if p := v.Prev(); p != nil && !p.Deleted {
+	l.space.Changes(revision, func(v *mvcc.Version[version]) bool {
+		e := Entry[version]{Key: v.Key(), Revision: v.Rev, Deleted: v.Deleted(), Version: v.Record}
+		if p := v.Prev().Live(); p != nil {
 			e.Live, e.Before = true, p.Record
 		}
 		return fn(e)
@@ -282,7 +282,7 @@ func naiveChanges(before, after state, deleted map[string]bool, touched []string
 // what cursors with random bounds return with the difference of whole states.
 func TestCursorModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		space := mvcc.NewSpace(func(string, *version) int64 { return 1 })
+		space := mvcc.NewSpace(mvcc.Shape[version]{Size: func(string, *version) int64 { return 1 }}, 1)
 		now, seq, rev := state{}, uint64(0), int64(1)
 		span := rapid.SampledFrom([]Span{everything, {"a", ""}, {"b", "d"}, {"c", "\x00"}}).Draw(t, "span")
 		c := NewCursor[version](span, 2, 0)
