@@ -92,8 +92,9 @@ func run(t testing.TB, input, name string, args ...string) Answer {
 }
 
 // events is what zkCli.sh prints about its connection. It does so in a thread of its own, so it may stand
-// before, behind and between the lines of an answer.
-var events = regexp.MustCompile(`(?m)^Connecting to .*$|WATCHER::|WatchedEvent state:\w+ type:None path:null`)
+// before, behind and between the lines of an answer, and in the midst of a line that is printed piece by piece, as a list
+// of children is. Each message brings the line ends around it, which go with it.
+var events = regexp.MustCompile(`(?m)^Connecting to .*$|\n?WATCHER::\n?|\n?WatchedEvent state:\w+ type:None path:null( zxid: -?\d+)?\n?`)
 
 // withoutEvents leaves out what zkCli.sh prints about its connection, and empty lines.
 func withoutEvents(out string) string {
