@@ -17,7 +17,8 @@ type pinned struct {
 // show writes down all that a view shows of keys and znodes.
 func show(v state.View) []string {
 	root := command.Caller{Protocol: command.Internal}
-	out := []string{fmt.Sprint(v.Revision(), v.Zxid(), v.Seq(), v.Index(), v.Time())}
+	index, term := v.Index()
+	out := []string{fmt.Sprint(v.Revision(), v.Zxid(), v.Seq(), index, term, v.Time())}
 	ranges := []command.Range{{Key: "\x00", End: "\x00"}}
 	if s, ok := v.Settings(); ok && s.TreePrefix != "" {
 		ranges = append(ranges, command.Range{Key: s.TreePrefix, End: prefixEnd(s.TreePrefix)})

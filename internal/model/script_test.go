@@ -252,9 +252,9 @@ func describeCommand(c command.Command) string {
 func (p *player) compareReads(r *rand.Rand) string {
 	m, v := p.model, p.machine.View()
 	g := &generator{r: r, model: m}
-	if v.Revision() != m.Revision() || v.Zxid() != m.Zxid() || v.Time() != m.timeMS || v.Index() != m.index || v.Term() != m.term {
+	if index, term := v.Index(); v.Revision() != m.Revision() || v.Zxid() != m.Zxid() || v.Time() != m.timeMS || index != m.index || term != m.term {
 		return fmt.Sprintf("view at revision %d zxid %x time %d index %d term %d, want %d %x %d %d %d",
-			v.Revision(), v.Zxid(), v.Time(), v.Index(), v.Term(), m.revision, m.zxid, m.timeMS, m.index, m.term)
+			v.Revision(), v.Zxid(), v.Time(), index, term, m.revision, m.zxid, m.timeMS, m.index, m.term)
 	}
 	if alarms := m.Alarms(); differ(alarms, v.Alarms()) != "" {
 		return fmt.Sprintf("alarms %v, want %v", v.Alarms(), alarms)

@@ -138,7 +138,7 @@ func (c *cluster) wantKeys(id uint64, want int) {
 	if err := c.member(id).ReadIndex(ctx); err != nil {
 		c.t.Fatalf("read index at %d: %v", id, err)
 	}
-	c.member(id).Read(func(v state.View) {
+	c.member(id).Store().Read(func(v state.View) {
 		var r state.RangeResult
 		code := v.Range(&command.Caller{}, &command.Range{Key: "k", End: "l"}, &r)
 		if code != state.OK || len(r.KVs) != want {
@@ -273,9 +273,9 @@ func submitMany(t *testing.T, m *running, n int) {
 func sameDigest(c *cluster, ids []uint64) {
 	c.t.Helper()
 	c.poll("equal digests at equal indexes", func() bool {
-		index, digest := c.member(ids[0]).Digest()
+		index, digest := c.member(ids[0]).Store().Digest()
 		for _, id := range ids[1:] {
-			i, d := c.member(id).Digest()
+			i, d := c.member(id).Store().Digest()
 			if i != index {
 				return false
 			}

@@ -142,11 +142,8 @@ func (r *Replica) Serving() <-chan struct{} { return r.serving }
 // Status describes the member.
 func (r *Replica) Status() MemberStatus { return *r.status.Load() }
 
-// Digest returns the digest of the state at the applied index.
-func (r *Replica) Digest() (index, digest uint64) { return r.store.Digest() }
-
-// Read runs fn at the newest view of this member, which may lag behind others. See Store.Read.
-func (r *Replica) Read(fn func(v state.View)) { r.store.Read(fn) }
+// Store returns the state of this member, which may lag behind others.
+func (r *Replica) Store() *Store { return r.store }
 
 // ReadIndex returns once this member's view holds everything that any member acknowledged before the call.
 func (r *Replica) ReadIndex(ctx context.Context) error {

@@ -59,8 +59,9 @@ func decodeConf(b []byte) (*raftpb.ConfState, error) {
 // of.
 func WriteSnapshot(fs vfs.FS, dir string, store *Store) (done SnapshotTaken, err error) {
 	store.Export(func(v state.View, conf *raftpb.ConfState) (sink state.Sink, finish func(error)) {
-		done = SnapshotTaken{Index: v.Index(), Term: v.Term(), Conf: conf}
-		w, cerr := snapshot.Create(fs, dir, snapshot.Meta{Index: v.Index(), Term: v.Term(), Payload: encodeConf(conf)})
+		done.Conf = conf
+		done.Index, done.Term = v.Index()
+		w, cerr := snapshot.Create(fs, dir, snapshot.Meta{Index: done.Index, Term: done.Term, Payload: encodeConf(conf)})
 		if cerr != nil {
 			err = cerr
 			return nil, nil

@@ -29,19 +29,39 @@ type Store struct {
 
 	pinMu sync.Mutex
 	pins  map[uint64]int // readers that have let go of the lock, by sequence number
+
+	publisher publisher
 }
 
 // NewStore takes over a machine that stands at a snapshot with configuration conf. The seed is for machines that take its
 // place; see state.New.
 func NewStore(m *state.Machine, conf *raftpb.ConfState, seed uint64) *Store {
-	return &Store{machine: m, head: m.View(), conf: conf, seed: seed, pins: make(map[uint64]int)}
+	return &Store{
+		machine: m, head: m.View(), conf: conf, seed: seed, pins: make(map[uint64]int), publisher: publisher{last: at(m.View())},
+	}
 }
 
 // Read runs fn at the newest view. fn must not block; its scans let the applier through.
 func (s *Store) Read(fn func(v state.View)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	v := s.head
+	s.readLocked(s.head, fn)
+}
+
+// ReadTree is Read at the view of the tree after an earlier command, which left seq and zxid; false if what it needs may
+// have been reclaimed, and fn was not run then.
+func (s *Store) ReadTree(seq uint64, zxid int64, fn func(v state.View)) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.head.TreeAt(seq, zxid)
+	if ok {
+		s.readLocked(v, fn)
+	}
+	return ok
+}
+
+// readLocked runs fn at a view, which is pinned when fn first lets the applier through.
+func (s *Store) readLocked(v state.View, fn func(v state.View)) {
 	pinned := false
 	v.Yield = func() {
 		if !pinned {
@@ -128,6 +148,13 @@ func (s *Store) apply(e *state.Entry, conf *raftpb.ConfState, out *state.Output)
 		s.mu.Lock()
 	})
 	s.head = s.machine.View()
+}
+
+// published is the newest view, for its counters alone: nothing may be read from it without the lock.
+func (s *Store) published() state.View {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.head
 }
 
 // install replaces the machine. Readers under way finish on the old one.

@@ -18,6 +18,9 @@ type etcdReplica struct {
 	cluster, member uint64
 }
 
+// Read implements etcd.Replica.
+func (r etcdReplica) Read(fn func(v state.View)) { r.Store().Read(fn) }
+
 // Status implements etcd.Replica.
 func (r etcdReplica) Status() etcd.Status {
 	s := r.Replica.Status()
@@ -38,8 +41,19 @@ func (r zkReplica) Submit(c command.Caller, cmd command.Command, done func(state
 // ReadIndex implements zk.Replica.
 func (r zkReplica) ReadIndex(ctx context.Context) error { return r.replica.ReadIndex(ctx) }
 
-// Read implements zk.Replica.
-func (r zkReplica) Read(fn func(v state.View)) { r.replica.Read(fn) }
+// ReadTree implements zk.Replica.
+func (r zkReplica) ReadTree(seq uint64, zxid int64, fn func(v state.View)) bool {
+	return r.replica.Store().ReadTree(seq, zxid, fn)
+}
+
+// Subscribe implements zk.Publisher.
+func (r zkReplica) Subscribe(fn func(zk.Publication)) (now zk.Publication, cancel func()) {
+	translate := func(p replica.Publication) zk.Publication {
+		return zk.Publication{Events: p.Events, Sessions: p.Leases, Seq: p.Seq, Zxid: p.Zxid, Installed: p.Installed}
+	}
+	last, cancel := r.replica.Store().Subscribe(func(p replica.Publication) { fn(translate(p)) })
+	return translate(last), cancel
+}
 
 // Touch implements zk.Replica.
 func (r zkReplica) Touch(session int64) bool { return r.replica.Touch(session) }

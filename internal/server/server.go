@@ -257,8 +257,9 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 	}
 	if len(m.ports.zooKeeper) > 0 {
 		doors.run(func() error {
+			member := zkReplica{m.replica, ids.Membership}
 			return zk.New(zk.Options{
-				Listeners: m.ports.zooKeeper, Replica: zkReplica{m.replica, ids.Membership}, MemberNumber: m.number(),
+				Listeners: m.ports.zooKeeper, Replica: member, Publisher: member, MemberNumber: m.number(),
 				Clock: m.clock, Random: rand.Reader, Logger: m.log, Version: zooKeeperVersion, Built: buildTime(),
 			}).Run(ctx)
 		})

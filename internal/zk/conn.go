@@ -6,6 +6,7 @@ import (
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/core/watch"
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
@@ -31,25 +32,30 @@ const (
 // # Idea
 //
 // Requests stand in a queue in the order of their arrival and are answered in that order. What can
-// be started early is: commands are submitted as soon as they are read, a sync begins at once. What
-// shows the state to the client happens only when everything before it has been answered: then
-// a read sees the session's earlier writes, and nothing older than any earlier reply.
+// be started early is: commands are submitted as soon as they are read, a sync begins at once.
 //
-// One thing cannot start early. A read is answered from the newest view, so a write that stands
-// behind a read is held back until that read is done; otherwise the read could see a write that its
-// client sent after it.
+// A connection lives at a position in the order of all commands, which never goes back. What comes for it, results of its
+// commands and events for its watches, lies in the inbox in that order, and taking something out of it moves
+// the position there. A read that is at the head of the queue looks at the tree as it is at the position. Before, the position
+// moves up to the notifier's and past all that is in the inbox, unless a later write of the session is under way, which
+// could have been decided by then. So a read sees the session's earlier writes, which are answered before it, none of its
+// later ones, and nothing older than an earlier reply; and every event comes before the first reply that shows its
+// change.
+//
+// Two things hold back the writes behind them. A request that leaves a watch wants the notifier's own position: a write that
+// was decided before it would be shown too early there. And so does a sync: the read behind it must see what the sync waited
+// for, which may be newer than a write that was sent after both.
 //
 // # Who calls
 //
 // conn starts nothing and blocks nowhere. receive is given one frame after the other; advance
 // answers what can be answered and leaves the bytes in out. Both are called with mu held, by
-// whoever has input for the connection. The outcomes of commands and syncs come from other
-// goroutines, which must not wait for a read that holds mu: they go into the inbox, which has a
-// lock of its own, and the owner is woken to call advance.
+// whoever has input for the connection. What comes from other goroutines, which must not wait for a read
+// that holds mu, goes into the inbox, which has a lock of its own, and the owner is woken to call advance.
 //
 // # Invariants
 //
-// The zxid of the replies never falls. Sequence numbers of submitted commands are consecutive. After
+// The position and the zxid of the replies never fall. Sequence numbers of submitted commands are consecutive. After
 // a refusal to submit, nothing later is submitted. Once finished, the queue is empty.
 type conn struct {
 	srv *services
@@ -61,20 +67,24 @@ type conn struct {
 	phase phase
 	// reason is why the connection has ended or is about to.
 	reason error
+	// id names the connection among those that may leave watches; 0 before it has a session.
+	id watch.ConnID
 	// caller is on whose behalf commands are submitted; Sequence is that of the last one.
 	caller command.Caller
 	// timeoutMS is the negotiated session timeout; 0 before.
 	timeoutMS int32
 	shake     handshake
+	watches   watches
 
 	queue queue
 	// bytes is the size of all requests in the queue.
 	bytes int
 	// started is the number of the last item that has been submitted or needs no submission.
 	started uint64
-	// zxid is the largest zxid in a reply so far, seq the last change that a reply has shown.
-	zxid int64
-	seq  uint64
+	// underway is how many submitted commands have no outcome yet.
+	underway int
+	// at is the position.
+	at position
 	// nowNS is the time of the present call of receive or advance.
 	nowNS int64
 
@@ -85,63 +95,29 @@ type conn struct {
 	out output
 
 	inbox inbox
-	// spare is empty memory for the inbox.
-	spare []outcome
+	// arrivals were taken out of the inbox; the first next of them have been looked at. spare is empty memory for the inbox.
+	arrivals []arrival
+	next     int
+	spare    []arrival
 }
 
 // owner is who brings a connection its input and sends its output. Its methods do not block.
 type owner interface {
 	// wake makes the owner call advance soon.
 	wake()
-	// kick makes the owner close the connection at once.
-	kick()
-}
-
-// inbox holds outcomes that have not been looked at. It is bounded by the requests in the queue.
-type inbox struct {
-	mu       sync.Mutex
-	outcomes []outcome
-}
-
-// add puts an outcome in.
-func (b *inbox) add(o outcome) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.outcomes = append(b.outcomes, o)
-}
-
-// take empties the inbox; the memory of spare, which is empty, is used for what comes next.
-func (b *inbox) take(spare []outcome) []outcome {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	taken := b.outcomes
-	b.outcomes = spare
-	return taken
-}
-
-// outcome is what has become of the item with number n.
-type outcome struct {
-	n      uint64
-	result state.Result
-	err    error
+	// kick makes the owner close the connection at once, for the given reason.
+	kick(reason error)
 }
 
 // newConn returns the state of a connection that has just been accepted. remote may be invalid.
 func newConn(srv *services, remote netip.AddrPort, o owner) *conn {
-	c := &conn{srv: srv, remote: remote, owner: o}
+	c := &conn{srv: srv, remote: remote, owner: o, inbox: inbox{owner: o, max: srv.limits.eventBytes}}
 	c.caller.Protocol = command.ZooKeeper
 	c.caller.Identities = initialIdentities(remote.Addr())
 	c.look.fn = c.look.run
 	c.out.stats = &srv.stats
-	c.shake.conn = c
+	c.shake.conn, c.watches.conn = c, c
 	return c
-}
-
-// complete tells what has become of item n. It is called from any goroutine, once for each
-// command and sync; it blocks for nothing but another call of it.
-func (c *conn) complete(n uint64, result state.Result, err error) {
-	c.inbox.add(outcome{n, result, err})
-	c.owner.wake()
 }
 
 // hasRoom reports whether one more frame may be received now. It is false too while the session
@@ -203,9 +179,11 @@ func (c *conn) enter(it *item, n uint64) {
 			it.end, c.phase = errClosedByClient, phaseDraining
 		}
 	case classRead:
-		it.kind, it.looks, it.path, it.reads = itemRead, true, c.req.path, c.req.reads
+		it.kind, it.path, it.reads, it.leaves = itemRead, c.req.path, c.req.reads, c.req.leaves
 	case classLook:
 		it.kind = itemRead
+	case classWatch:
+		it.kind, it.watching = itemRead, c.req.watching
 	case classSync:
 		it.kind, it.path = itemSync, c.req.path
 		c.srv.syncs.add(c, n)
@@ -230,6 +208,7 @@ func (c *conn) enterAuth(it *item) {
 	if c.caller.Identities, ok = authenticate(c.caller.Identities, &c.req.auth); !ok {
 		it.code, it.end, c.phase = jute.CodeAuthFailed, errAuthFailed, phaseDraining
 	}
+	c.srv.notifier.identify(c)
 }
 
 // push adds an item for a request of the given size.
@@ -249,13 +228,12 @@ func (c *conn) forget(it *item) {
 	c.srv.stats.outstanding.Add(-1)
 }
 
-// start submits the commands that nothing holds back: those in front of the first read that has
-// not been answered.
+// start submits the commands that nothing holds back.
 func (c *conn) start() {
 	c.started = max(c.started, c.queue.head)
 	for c.started < c.queue.tail {
 		it := c.queue.at(c.started + 1)
-		if it.looks {
+		if it.holds() {
 			return
 		}
 		c.started++
@@ -269,13 +247,14 @@ func (c *conn) start() {
 			c.refuse(c.started, err)
 			return
 		}
+		c.underway++
 	}
 }
 
 // submit hands a command of item n to the replica.
 func (c *conn) submit(n uint64, caller command.Caller, cmd command.Command) error {
 	c.queue.at(n).command = nil // It belongs to the replica from here on.
-	return c.srv.replica.Submit(caller, cmd, func(r state.Result, err error) { c.complete(n, r, err) })
+	return c.srv.replica.Submit(caller, cmd, func(r state.Result, err error) { c.inbox.complete(n, r, err) })
 }
 
 // refuse ends the connection in front of item n, which could not be submitted: requests before it
@@ -311,66 +290,92 @@ func (c *conn) finish(reason error) {
 	}
 }
 
-// advance looks into the inbox and answers what can be answered, until out is full.
+// advance takes in what has come and answers what can be answered, until out is full.
 func (c *conn) advance(nowNS int64) {
 	c.nowNS = nowNS
-	c.openInbox()
-	for c.queue.len() > 0 && len(c.out.buf) < c.srv.limits.replyBytes {
-		it := c.queue.at(c.queue.head + 1)
-		if (it.kind == itemWrite || it.kind == itemSync || it.kind == itemHandshake) && !it.done {
+	for c.phase != phaseFinished && len(c.out.buf) < c.srv.limits.replyBytes {
+		if c.queue.len() > 0 && c.queue.at(c.queue.head+1).ready() {
+			c.answerFirst()
+		} else if !c.takeIn() {
 			return
 		}
-		if c.answer(it); c.phase == phaseFinished {
-			return
-		}
-		it = c.queue.at(c.queue.head + 1) // The answer may have made the queue grow.
-		if it.kind != itemHandshake && it.kind != itemEnd {
-			c.srv.stats.latency(c.nowNS - it.atNS)
-		}
-		c.forget(it)
-		end := it.end
-		c.queue.pop()
-		if end != nil {
-			c.finish(end)
-			return
-		}
-		c.start()
 	}
 }
 
-// openInbox notes the outcomes that have come in. An outcome that nobody knows ends the
-// connection: the client must not take what follows for the answer.
-func (c *conn) openInbox() {
-	outcomes := c.inbox.take(c.spare)
-	for i := range outcomes {
-		o := &outcomes[i]
-		switch {
-		case !c.queue.has(o.n): // The connection has ended meanwhile.
-		case o.err != nil:
-			c.finish(o.err)
-		default:
-			it := c.queue.at(o.n)
-			it.done, it.result = true, o.result
+// answerFirst answers the first item of the queue, which is ready, and takes it out.
+func (c *conn) answerFirst() {
+	if c.answer(c.queue.at(c.queue.head + 1)); c.phase == phaseFinished {
+		return
+	}
+	it := c.queue.at(c.queue.head + 1) // The answer may have made the queue grow.
+	if it.kind != itemHandshake && it.kind != itemEnd {
+		c.srv.stats.latency(c.nowNS - it.atNS)
+	}
+	c.forget(it)
+	end := it.end
+	c.queue.pop()
+	if end != nil {
+		c.finish(end)
+		return
+	}
+	c.start()
+}
+
+// first returns what has come first; nil if nothing has.
+func (c *conn) first() *arrival {
+	if c.next == len(c.arrivals) {
+		clear(c.arrivals)
+		if cap(c.arrivals) <= 4*queueKeep {
+			c.spare = c.arrivals[:0]
+		}
+		c.arrivals, c.next = c.inbox.take(c.spare), 0
+		c.spare = nil
+		if len(c.arrivals) == 0 {
+			c.spare, c.arrivals = c.arrivals, nil
+			return nil
 		}
 	}
-	clear(outcomes)
-	c.spare = nil
-	if cap(outcomes) <= 4*queueKeep {
-		c.spare = outcomes[:0]
+	return &c.arrivals[c.next]
+}
+
+// takeIn looks at what has come first; false if nothing has. An outcome that nobody knows ends the
+// connection: the client must not take what follows for the answer.
+func (c *conn) takeIn() bool {
+	a := c.first()
+	if a == nil {
+		return false
 	}
+	c.next++
+	switch {
+	case a.events != nil:
+		c.out.events(a.events)
+		c.reveal(a.at)
+	case a.n != 0 && !c.queue.has(a.n): // The connection has ended meanwhile.
+	case a.err != nil:
+		c.finish(a.err)
+	default:
+		it := c.queue.at(a.n)
+		it.done, it.result = true, a.result
+		if it.kind == itemWrite {
+			c.underway--
+		}
+	}
+	return true
 }
 
 // answer encodes the answer to the first item of the queue, which is ready, or finishes the
 // connection.
 func (c *conn) answer(it *item) {
-	switch it.kind {
-	case itemHandshake:
+	switch {
+	case it.kind == itemHandshake:
 		c.shake.finish(it)
-	case itemWrite:
+	case it.kind == itemWrite:
 		c.answerWrite(it)
-	case itemRead, itemSync:
+	case it.watching != nil:
+		c.watches.answer(it)
+	case it.kind == itemRead, it.kind == itemSync:
 		c.answerRead(it)
-	case itemFixed:
+	case it.kind == itemFixed:
 		c.out.fixed(it)
 	}
 }
@@ -382,26 +387,43 @@ func (c *conn) answerWrite(it *item) {
 		c.finish(err)
 		return
 	}
-	c.reveal(it.result.Zxid, it.result.Seq)
-	c.out.write(it, code, c.zxid)
+	c.reveal(position{it.result.Seq, it.result.Zxid})
+	c.out.write(it, code, c.at.zxid)
 }
 
-// reveal notes the position of what the next reply shows.
-func (c *conn) reveal(zxid int64, seq uint64) {
-	c.zxid = max(c.zxid, zxid)
-	c.seq = max(c.seq, seq)
+// reveal moves the position to what the next reply shows.
+func (c *conn) reveal(at position) {
+	invariant.Assert(at.seq >= c.at.seq && at.zxid >= c.at.zxid, "a position does not go back")
+	c.at = at
 }
 
-// answerRead answers from the newest view.
+// settle moves the position to where a read is answered: to the notifier's, unless a later write is under way. The notifier
+// may have told of that already, and an event that has come may be its.
+func (c *conn) settle() {
+	for c.underway == 0 && c.phase != phaseFinished {
+		at := c.srv.notifier.position()
+		if !c.takeIn() {
+			c.reveal(at)
+			return
+		}
+	}
+}
+
+// answerRead answers from the tree as it is at the position.
 func (c *conn) answerRead(it *item) {
-	l := &c.look
-	l.see(c.srv.replica, &c.caller, it)
-	if !l.alive {
-		c.finish(errSessionGone)
+	if it.leaves != 0 {
+		c.watches.leave(it)
+	} else {
+		c.settle()
+	}
+	if c.phase == phaseFinished {
 		return
 	}
-	invariant.Assert(l.seq >= c.seq, "a view shows everything that was answered before")
-	c.reveal(l.zxid, l.seq)
-	c.out.read(it, l, c.zxid)
+	l := &c.look
+	if err := l.see(c, it); err != nil {
+		c.finish(err)
+		return
+	}
+	c.out.read(it, l, c.at.zxid)
 	l.release()
 }

@@ -2,6 +2,7 @@ package zk
 
 import (
 	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/watch"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
 
@@ -17,6 +18,8 @@ const (
 	classRead
 	// classLook: answered from a view too, but without looking into the tree.
 	classLook
+	// classWatch: about watches.
+	classWatch
 	// classSync: waits until this member has caught up.
 	classSync
 	// classAuth and classSASL change who is calling.
@@ -33,8 +36,10 @@ func classOf(op jute.OpCode) class {
 	case jute.OpExists, jute.OpGetData, jute.OpGetACL, jute.OpGetChildren, jute.OpGetChildren2,
 		jute.OpMultiRead, jute.OpGetAllChildrenNumber, jute.OpGetEphemerals:
 		return classRead
-	case jute.OpPing, jute.OpSetWatches, jute.OpSetWatches2, jute.OpWhoAmI:
+	case jute.OpPing, jute.OpWhoAmI:
 		return classLook
+	case jute.OpSetWatches, jute.OpSetWatches2, jute.OpAddWatch, jute.OpRemoveWatches, jute.OpCheckWatches:
+		return classWatch
 	case jute.OpSync:
 		return classSync
 	case jute.OpAuth:
@@ -53,8 +58,12 @@ type request struct {
 	garbled bool
 	// path is that of a read of one node and of a sync.
 	path string
+	// leaves is the kind of watch that a read leaves; 0 if none.
+	leaves watch.Kinds
 	// reads are the operations of a multiRead.
 	reads []readOp
+	// watching is a request about watches.
+	watching *watching
 	// command is that of a write.
 	command command.Command
 	// replies are the types that the elements of a multi's response have if it succeeds.
@@ -84,8 +93,8 @@ func decode(r *jute.Reader, frame []byte, req *request) bool {
 		req.command, req.replies = translate(req.header.Op, r)
 	case classRead, classSync:
 		decodeRead(r, req)
-	case classLook:
-		decodeLook(r, req.header.Op)
+	case classWatch:
+		req.watching = decodeWatching(r, req.header.Op)
 	case classAuth:
 		req.auth.Decode(r)
 	case classSASL:
@@ -95,7 +104,7 @@ func decode(r *jute.Reader, frame []byte, req *request) bool {
 	return true
 }
 
-// decodeRead reads the body of a read. The watch flag is decoded and has no effect.
+// decodeRead reads the body of a read.
 func decodeRead(r *jute.Reader, req *request) {
 	switch req.header.Op {
 	case jute.OpMultiRead:
@@ -104,6 +113,9 @@ func decodeRead(r *jute.Reader, req *request) {
 		var m jute.PathWatchRequest
 		m.Decode(r)
 		req.path = m.Path
+		if m.Watch {
+			req.leaves = leftBy(req.header.Op)
+		}
 	case jute.OpGetEphemerals:
 		req.path = r.NullableString()
 	default:
@@ -133,10 +145,10 @@ func decodeMultiRead(r *jute.Reader) []readOp {
 	}
 }
 
-// decodeLook checks the body of a request that is answered without it. Watches that a client
-// brings along after a reconnection are read and forgotten, like the watch flag of reads.
-func decodeLook(r *jute.Reader, op jute.OpCode) {
-	if op == jute.OpSetWatches || op == jute.OpSetWatches2 {
-		new(jute.SetWatches).Decode(r, op)
+// leftBy is the kind of watch that a read leaves.
+func leftBy(op jute.OpCode) watch.Kinds {
+	if op == jute.OpExists || op == jute.OpGetData {
+		return watch.Data
 	}
+	return watch.Child
 }

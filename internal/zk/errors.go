@@ -25,6 +25,9 @@ var (
 	errClosedByClient  = errors.New("client closed the session")
 	errAnswered        = errors.New("four-letter word answered")
 	errSilent          = errors.New("client was silent for too long")
+	errPositionGone    = errors.New("client is too slow: what it has not taken yet was built on a state that is gone")
+	errEventsWaiting   = errors.New("client is too slow: more events wait for it than one connection may have")
+	errInstalled       = errors.New("a snapshot has replaced the state")
 	errShutdown        = errors.New("server shuts down")
 )
 

@@ -21,10 +21,15 @@ import (
 
 // replica is a member of one: the real state machine behind a queue, applied by one goroutine.
 type replica struct {
+	order  sync.Mutex // held from applying a batch until everybody has been told
+	tell   func(Publication)
+	silent bool // see mute
+
 	mu      sync.RWMutex // guards machine
 	machine *state.Machine
 	out     state.Output
 	index   uint64
+	last    Publication
 
 	queue sync.Mutex
 	more  sync.Cond
@@ -55,7 +60,7 @@ var errLost = errors.New("outcome unknown")
 func newReplica() *replica {
 	r := &replica{machine: state.New(1), role: RoleStandalone}
 	r.more.L = &r.queue
-	r.apply([]submission{{command: &command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk", TreeHistory: 600_000}}}})
+	r.carryOut([]submission{{command: &command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk", TreeHistory: 600_000}}}})
 	return r
 }
 
@@ -86,10 +91,25 @@ func (r *replica) ReadIndex(ctx context.Context) error {
 	}
 }
 
-func (r *replica) Read(fn func(state.View)) {
+func (r *replica) ReadTree(seq uint64, zxid int64, fn func(state.View)) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	fn(r.machine.View())
+	v, ok := r.machine.View().TreeAt(seq, zxid)
+	if ok {
+		fn(v)
+	}
+	return ok
+}
+
+func (r *replica) Subscribe(fn func(Publication)) (Publication, func()) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.tell = fn
+	return r.last, func() {
+		r.order.Lock()
+		defer r.order.Unlock()
+		r.tell = nil
+	}
 }
 
 func (r *replica) Touch(int64) bool { return !r.with(func() bool { return r.deaf }) }
@@ -131,14 +151,45 @@ func (r *replica) run() {
 			}
 			return
 		}
-		results := r.apply(batch)
-		for i, s := range batch {
-			if lose != 0 && s.command.Kind() == lose {
-				s.done(state.Result{}, errLost)
-				continue
+		for i := range batch {
+			if lose != 0 && batch[i].command.Kind() == lose {
+				done := batch[i].done
+				batch[i].done = func(state.Result, error) { done(state.Result{}, errLost) }
 			}
+		}
+		r.carryOut(batch)
+	}
+}
+
+// carryOut applies one entry of the batch and tells everybody, as a member does.
+func (r *replica) carryOut(batch []submission) []state.Result {
+	r.order.Lock()
+	defer r.order.Unlock()
+	results := r.apply(batch)
+	events := r.out.Events
+	for i, s := range batch {
+		n := 0
+		for n < len(events) && events[n].Seq <= results[i].Seq {
+			n++
+		}
+		r.publish(Publication{Events: events[:n], Seq: results[i].Seq, Zxid: results[i].Zxid})
+		events = events[n:]
+		if s.done != nil {
 			s.done(results[i], nil)
 		}
+	}
+	end := Publication{Sessions: r.out.Leases, Seq: r.last.Seq, Zxid: r.last.Zxid}
+	if r.silent {
+		end.Sessions = nil
+	}
+	r.publish(end)
+	return results
+}
+
+func (r *replica) publish(p Publication) {
+	r.last = Publication{Seq: p.Seq, Zxid: p.Zxid}
+	if r.tell != nil {
+		r.tell(p)
 	}
 }
 
@@ -157,7 +208,14 @@ func (r *replica) apply(batch []submission) []state.Result {
 
 // do applies one command of somebody else.
 func (r *replica) do(c command.Caller, cmd command.Command) state.Result {
-	return r.apply([]submission{{caller: c, command: cmd}})[0]
+	return r.carryOut([]submission{{caller: c, command: cmd}})[0]
+}
+
+// mute keeps what becomes of sessions from the server.
+func (r *replica) mute() {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.silent = true
 }
 
 // pending returns the commands that were submitted but not applied.
@@ -205,7 +263,7 @@ func inside(t *testing.T, options Options, test func(d *door)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &door{t: t, replica: newReplica(), pipes: newPipes(), stopped: make(chan error, 1)}
 		options.Listeners = []net.Listener{d.pipes}
-		options.Replica, options.Clock, options.MemberNumber = d.replica, clock.Real{}, 7
+		options.Replica, options.Publisher, options.Clock, options.MemberNumber = d.replica, d.replica, clock.Real{}, 7
 		options.Random = bytes.NewReader(bytes.Repeat([]byte("0123456789abcdef"), 100))
 		options.Logger = slog.New(slog.NewTextHandler(&d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		options.Built = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -59,9 +59,9 @@ func (s *services) srvr() string {
 	if status.Role == RoleNone {
 		return notServing
 	}
-	var zxid int64
+	at := s.notifier.position()
 	var nodes int
-	s.replica.Read(func(v state.View) { zxid, nodes = v.Zxid(), v.NodeCount() })
+	s.replica.ReadTree(at.seq, at.zxid, func(v state.View) { nodes = v.NodeCount() })
 	var b strings.Builder
 	fmt.Fprintf(&b, "Zookeeper version: %s\n", s.version)
 	fmt.Fprintf(&b, "Latency min/avg/max: %s\n", s.stats.latencies())
@@ -69,7 +69,7 @@ func (s *services) srvr() string {
 	fmt.Fprintf(&b, "Sent: %d\n", s.stats.sent.Load())
 	fmt.Fprintf(&b, "Connections: %d\n", s.stats.connections.Load())
 	fmt.Fprintf(&b, "Outstanding: %d\n", s.stats.outstanding.Load())
-	fmt.Fprintf(&b, "Zxid: 0x%x\n", uint64(zxid))
+	fmt.Fprintf(&b, "Zxid: 0x%x\n", uint64(at.zxid))
 	fmt.Fprintf(&b, "Mode: %v\n", status.Role)
 	fmt.Fprintf(&b, "Node count: %d\n", nodes)
 	if status.Role == RoleLeader {

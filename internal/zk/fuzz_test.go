@@ -15,17 +15,18 @@ import (
 // silent is the owner of a connection without a socket.
 type silent struct{}
 
-func (silent) wake() {}
-func (silent) kick() {}
+func (silent) wake()      {}
+func (silent) kick(error) {}
 
 // plainConn returns a connection without a socket, with a session, and its replica. What it submits
 // is applied when step is called.
 func plainConn(tb testing.TB) (c *conn, step func()) {
 	r := newReplica()
 	server := New(Options{
-		Listeners: []net.Listener{newPipes()}, Replica: r, Clock: clock.Real{},
+		Listeners: []net.Listener{newPipes()}, Replica: r, Publisher: r, Clock: clock.Real{},
 		Random: bytes.NewReader(make([]byte, 16)), Logger: slog.New(slog.DiscardHandler),
 	})
+	server.srv.notifier.start(r, &server.srv.sessions)
 	c = newConn(&server.srv, netip.AddrPort{}, silent{})
 	step = func() {
 		for moved := true; moved; {
@@ -33,13 +34,10 @@ func plainConn(tb testing.TB) (c *conn, step func()) {
 			waiting := server.srv.syncs.take()
 			r.submitted, r.taken = nil, 0
 			if len(batch) > 0 {
-				results := r.apply(batch)
-				for i, s := range batch {
-					s.done(results[i], nil)
-				}
+				r.carryOut(batch)
 			}
 			for _, w := range waiting {
-				w.conn.complete(w.n, state.Result{}, nil)
+				w.conn.inbox.complete(w.n, state.Result{}, nil)
 			}
 			c.advance(0)
 			moved = len(batch)+len(waiting)+len(r.submitted) > 0

@@ -63,7 +63,7 @@ func (h *handshake) connect(frame []byte) {
 // and has left nothing here.
 func (h *handshake) open(n uint64) {
 	c := h.conn
-	if c.srv.newestZxid() < h.request.LastZxidSeen {
+	if c.srv.notifier.position().zxid < h.request.LastZxidSeen {
 		c.finish(errZxidAhead)
 		return
 	}
@@ -74,13 +74,6 @@ func (h *handshake) open(n uint64) {
 		return
 	}
 	h.submit(n, open)
-}
-
-// newestZxid returns the zxid of the newest view.
-func (s *services) newestZxid() int64 {
-	var zxid int64
-	s.replica.Read(func(v state.View) { zxid = v.Zxid() })
-	return zxid
 }
 
 // submit submits the command that opens or attaches the session. It is outside the order of the
@@ -135,7 +128,8 @@ func (h *handshake) establish(it *item, session *state.SessionResult) {
 		return
 	}
 	c.phase = phaseServing
-	c.reveal(it.result.Zxid, it.result.Seq)
+	c.srv.notifier.join(c)
+	c.reveal(position{it.result.Seq, it.result.Zxid})
 	h.reply(&jute.ConnectResponse{
 		TimeoutMS: session.TimeoutMS, SessionID: session.ID, Password: session.Password[:],
 	})

@@ -21,7 +21,7 @@ import (
 func TestUnknownOperations(t *testing.T) {
 	for _, code := range []jute.OpCode{
 		jute.OpNotification, 10, jute.OpCheck, jute.OpDeleteContainer, jute.OpCreateSession, jute.OpError, jute.OpReconfig,
-		jute.OpAddWatch, 500, 1 << 30,
+		500, 1 << 30,
 	} {
 		inside(t, Options{}, func(d *door) {
 			c := d.login()
@@ -320,7 +320,7 @@ func TestShutdownEnds(t *testing.T) {
 func TestFailedListener(t *testing.T) {
 	bad := errors.New("bad")
 	s := New(Options{
-		Listeners: []net.Listener{failing{newPipes(), bad}, newPipes()}, Replica: newReplica(), Clock: clock.Real{},
+		Listeners: []net.Listener{failing{newPipes(), bad}, newPipes()}, Replica: newReplica(), Publisher: newReplica(), Clock: clock.Real{},
 		Random: bytes.NewReader(nil), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err := s.Run(context.Background()); !errors.Is(err, bad) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/zk/jute"
@@ -44,6 +45,8 @@ type link struct {
 	more   chan struct{}
 	closed chan struct{}
 	close  sync.Once
+	// kicked is why the socket was closed from outside; nil if it was not.
+	kicked atomic.Pointer[error]
 
 	// Below, everything is guarded by conn.mu.
 
@@ -79,16 +82,27 @@ func (l *link) wake() {
 }
 
 // kick implements owner. The goroutines find the socket closed.
-func (l *link) kick() { _ = l.socket.Close() }
+func (l *link) kick(reason error) {
+	l.kicked.CompareAndSwap(nil, &reason)
+	_ = l.socket.Close()
+}
+
+// because returns why the connection ends when err is what its goroutines met with.
+func (l *link) because(err error) error {
+	if kicked := l.kicked.Load(); kicked != nil {
+		return *kicked
+	}
+	return err
+}
 
 // abort ends the connection at once; what has not been sent is lost. A nil reason leaves the one
 // that there is.
 func (l *link) abort(reason error) {
-	l.kick()
+	_ = l.socket.Close()
 	l.close.Do(func() { close(l.closed) })
 	l.conn.mu.Lock()
 	defer l.conn.mu.Unlock()
-	l.conn.finish(reason)
+	l.conn.finish(l.because(reason))
 	l.conn.out.buf = nil
 	l.room.Broadcast()
 }
@@ -307,9 +321,9 @@ func (l *link) flushLocked() {
 			l.spare = out[:0]
 		}
 		if err != nil {
-			c.finish(err)
+			c.finish(l.because(err))
 			c.out.buf = nil
-			l.kick() // The reader may be waiting for the client.
+			_ = l.socket.Close() // The reader may be waiting for the client.
 		}
 		l.room.Broadcast()
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	Listeners []net.Listener
 	// Replica is the member behind the server.
 	Replica Replica
+	// Publisher tells what is applied there.
+	Publisher Publisher
 	// MemberNumber is the high byte of the ids of new sessions. Members of one cluster have
 	// different ones. 255 is reserved: ZooKeeper marks TTL nodes with it.
 	MemberNumber byte
@@ -53,6 +55,9 @@ type Options struct {
 	// sent, 1 MiB by default; one reply may go beyond. When a bound is reached the server stops
 	// reading the socket.
 	MaxRequests, MaxRequestBytes, MaxReplyBytes int
+	// MaxEventBytes is how many bytes of events may wait for one connection, 16 MiB by default; what its client
+	// lets wait beyond ends the connection.
+	MaxEventBytes int
 	// MaxServerBytes bounds the size of the unanswered requests of all connections; 256 MiB by default.
 	MaxServerBytes int64
 	// HandshakeTimeout is how long a client has for its connect request; 10 s by default.
@@ -70,6 +75,7 @@ const (
 	defaultMaxRequests         = 1000
 	defaultMaxRequestBytes     = 4 << 20
 	defaultMaxReplyBytes       = 1 << 20
+	defaultMaxEventBytes       = 16 << 20
 	defaultMaxServerBytes      = 256 << 20
 	defaultHandshakeTimeout    = 10 * time.Second
 	defaultDrainTimeout        = 5 * time.Second
@@ -87,6 +93,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxRequests, defaultMaxRequests)
 	setDefault(&o.MaxRequestBytes, defaultMaxRequestBytes)
 	setDefault(&o.MaxReplyBytes, defaultMaxReplyBytes)
+	setDefault(&o.MaxEventBytes, defaultMaxEventBytes)
 	setDefault(&o.MaxServerBytes, defaultMaxServerBytes)
 	setDefault(&o.HandshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&o.DrainTimeout, defaultDrainTimeout)
@@ -112,6 +119,7 @@ type services struct {
 	limits   limits
 	budget   *budget
 	syncs    *syncs
+	notifier *notifier
 	sessions sessions
 	stats    stats
 	// version is the first line of srvr without its label.
@@ -127,6 +135,7 @@ func (s *services) nowNS() int64 { return int64(s.clock.Now().Sub(s.epoch)) }
 type limits struct {
 	frameBytes                         int
 	requests, requestBytes, replyBytes int
+	eventBytes                         int
 	timeoutMinMS, timeoutMaxMS         int32
 	handshake                          time.Duration
 }
@@ -152,8 +161,8 @@ type Server struct {
 // New returns a server, which does nothing before Run.
 func New(o Options) *Server {
 	o = o.withDefaults()
-	invariant.Assert(len(o.Listeners) > 0 && o.Replica != nil && o.Clock != nil && o.Random != nil && o.Logger != nil,
-		"a server has listeners, a replica, a clock, a source of passwords and a logger")
+	invariant.Assert(len(o.Listeners) > 0 && o.Replica != nil && o.Publisher != nil, "a server has listeners and a member behind it")
+	invariant.Assert(o.Clock != nil && o.Random != nil && o.Logger != nil, "a server has a clock, a source of passwords and a logger")
 	now := o.Clock.Now()
 	return &Server{
 		options: o, logger: o.Logger,
@@ -163,11 +172,11 @@ func New(o Options) *Server {
 			random: o.Random, clock: o.Clock, epoch: now,
 			limits: limits{
 				frameBytes: o.MaxFrameBytes,
-				requests:   o.MaxRequests, requestBytes: o.MaxRequestBytes, replyBytes: o.MaxReplyBytes,
+				requests:   o.MaxRequests, requestBytes: o.MaxRequestBytes, replyBytes: o.MaxReplyBytes, eventBytes: o.MaxEventBytes,
 				timeoutMinMS: o.SessionTimeoutMinMS, timeoutMaxMS: o.SessionTimeoutMaxMS,
 				handshake: o.HandshakeTimeout,
 			},
-			budget: newBudget(o.MaxServerBytes), syncs: newSyncs(o.Replica),
+			budget: newBudget(o.MaxServerBytes), syncs: newSyncs(o.Replica), notifier: newNotifier(o.Replica),
 			sessions: sessions{conns: map[int64]*conn{}},
 			// The form of the date is the one that go-zookeeper and older tools parse.
 			version: fmt.Sprintf("%s, built on %s", o.Version, o.Built.UTC().Format("01/02/2006 15:04 MST")),
@@ -180,6 +189,7 @@ func New(o Options) *Server {
 // its clients go on living elsewhere. It returns an error if a listener fails. No goroutine of the
 // server is left when it returns. A Server runs once.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.srv.notifier.start(s.options.Publisher, &s.srv.sessions)()
 	failed := make(chan error, len(s.options.Listeners))
 	var accepting, syncing sync.WaitGroup
 	for _, l := range s.options.Listeners {
@@ -341,6 +351,7 @@ func (s *Server) serveLink(l *link) {
 	l.abort(nil)
 	writing.Wait()
 	s.srv.sessions.remove(l.conn)
+	s.srv.notifier.leave(l.conn)
 	s.logger.Debug("ZooKeeper connection ended", "remote", l.conn.remote,
 		"session", fmt.Sprintf("%#x", uint64(l.conn.caller.Session)), "reason", l.conn.reason)
 }

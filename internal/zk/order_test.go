@@ -141,6 +141,29 @@ func TestReadWaitsForSync(t *testing.T) {
 	})
 }
 
+// A write behind a sync waits for it: the read between them must see what the sync waited for, and not the write.
+func TestWriteWaitsForSync(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		c.want(0, jute.OpCreate, create("/n", "old"))
+		release := make(chan struct{})
+		d.replica.set(func() { d.replica.syncs = release })
+		c.send(jute.OpSync, &jute.PathRequest{Path: "/"})
+		c.send(jute.OpGetData, get("/n"))
+		c.send(jute.OpSetData, set("/n", "new"))
+		c.wantNothing()
+		d.must(&command.SetData{Path: "/n", Data: []byte("of somebody else"), Version: -1})
+		release <- struct{}{}
+		c.recv()
+		if got := c.recv().data(t); got != "of somebody else" {
+			t.Errorf("the read between sync and write sees %q", got)
+		}
+		if r := c.recv(); r.Err != 0 {
+			t.Errorf("the write answers %d", r.Err)
+		}
+	})
+}
+
 func TestFailedSyncEndsTheConnection(t *testing.T) {
 	inside(t, Options{}, func(d *door) {
 		c := d.login()

@@ -3,6 +3,7 @@ package zk
 import (
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/core/watch"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
 
@@ -29,11 +30,8 @@ type item struct {
 	kind itemKind
 	// done says that what it waits for has happened: result holds for a handshake and a write.
 	done bool
-	// looks says that it looks into the tree, so that later writes of the session must not be
-	// seen by it.
-	looks bool
-	op    jute.OpCode
-	xid   int32
+	op   jute.OpCode
+	xid  int32
 	// bytes is the size of the request.
 	bytes int
 	// atNS is when it was received, by services.nowNS.
@@ -43,6 +41,10 @@ type item struct {
 	path       string
 	reads      []readOp
 	identities []command.Identity
+	// leaves is the watch that a read leaves if the node is there, or for exists also if it is not.
+	leaves watch.Kinds
+	// watching is a request about watches.
+	watching *watching
 
 	// command is that of a write or handshake; replies are the types of a multi's elements.
 	command command.Command
@@ -54,6 +56,20 @@ type item struct {
 	zxid int64
 	// end is why the connection ends after the answer; nil if it does not.
 	end error
+}
+
+// ready reports whether what the item waits for has happened.
+func (it *item) ready() bool {
+	switch it.kind {
+	case itemHandshake, itemWrite, itemSync:
+		return it.done
+	}
+	return true
+}
+
+// holds reports whether writes behind the item must wait for it; see conn.
+func (it *item) holds() bool {
+	return it.leaves != 0 || it.watching != nil || it.kind == itemSync
 }
 
 // queueKeep is the room that an idle connection keeps.

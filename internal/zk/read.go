@@ -15,8 +15,6 @@ type look struct {
 	item   *item
 	caller command.Caller
 
-	zxid int64
-	seq  uint64
 	// alive says that the session exists and is attached here.
 	alive bool
 	seen  seen
@@ -34,19 +32,26 @@ type seen struct {
 	count int32
 }
 
-// see looks at the newest view for an item of the caller's.
-func (l *look) see(r Replica, caller *command.Caller, it *item) {
-	l.item, l.caller = it, *caller
+// see looks at the tree for an item of a connection, at the connection's position. The error says why the connection ends
+// instead.
+func (l *look) see(c *conn, it *item) error {
+	l.item, l.caller = it, c.caller
 	l.caller.Identities = it.identities
 	l.seen, l.parts = seen{}, l.parts[:0]
-	r.Read(l.fn)
+	ok := c.srv.replica.ReadTree(c.at.seq, c.at.zxid, l.fn)
 	l.item = nil
+	switch {
+	case !ok:
+		return errPositionGone
+	case !l.alive:
+		return errSessionGone
+	}
+	return nil
 }
 
 // run runs while the view is held. Nothing is shown to a client whose session this view no longer
 // has, or has at another connection.
 func (l *look) run(v state.View) {
-	l.zxid, l.seq = v.Zxid(), v.Seq()
 	s, ok := v.Session(l.caller.Session)
 	if l.alive = ok && s.Generation == l.caller.Generation; !l.alive {
 		return

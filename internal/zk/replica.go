@@ -18,9 +18,10 @@ type Replica interface {
 	Submit(c command.Caller, cmd command.Command, done func(state.Result, error)) error
 	// ReadIndex returns when this member shows everything that was decided anywhere before the call.
 	ReadIndex(ctx context.Context) error
-	// Read calls fn with the present view of this member. fn is short: it runs between two steps of
-	// the applier. The view is not used after fn has returned; what it gave out may be.
-	Read(fn func(v state.View))
+	// ReadTree calls fn with the view of this member's tree after the command that left seq and zxid. fn is short: it
+	// runs between two steps of the applier. The view is not used after fn has returned; what it gave out may
+	// be. It reports false, and fn was not called, if the position is too long ago to be read.
+	ReadTree(seq uint64, zxid int64, fn func(v state.View)) bool
 	// Touch notes that the client of a session was heard of. It reports false if this member may
 	// not vouch for sessions now, because the leader may have given them up without telling it;
 	// the connection must be closed then.

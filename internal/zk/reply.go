@@ -35,6 +35,9 @@ func (o *output) end(start int) {
 	o.stats.sent.Add(1)
 }
 
+// events adds encoded notifications.
+func (o *output) events(frames []byte) { o.buf = append(o.buf, frames...) }
+
 // connect encodes the answer to a connect request.
 func (o *output) connect(m *jute.ConnectResponse) {
 	start := len(o.buf)
@@ -78,6 +81,15 @@ func (o *output) read(it *item, l *look, zxid int64) {
 	start := o.begin(jute.ReplyHeader{Xid: it.xid, Zxid: zxid, Err: code})
 	if code == jute.CodeOK {
 		o.buf = appendSeen(o.buf, it, l)
+	}
+	o.end(start)
+}
+
+// watching encodes the answer to a request about watches. Only addWatch has a body, an error that is none.
+func (o *output) watching(op jute.OpCode, xid int32, zxid int64, code jute.ErrorCode) {
+	start := o.begin(jute.ReplyHeader{Xid: xid, Zxid: zxid, Err: code})
+	if op == jute.OpAddWatch && code == jute.CodeOK {
+		o.buf = (&jute.ErrorResponse{}).Append(o.buf)
 	}
 	o.end(start)
 }
@@ -148,7 +160,7 @@ func appendSeen(b []byte, it *item, l *look) []byte {
 		b = jute.AppendStrings(b, notNull(s.names))
 	case jute.OpExists:
 	default:
-		return b // Ping and setWatches have no body.
+		return b // Ping has no body.
 	}
 	stat := wireStat(&s.stat)
 	return stat.Append(b)

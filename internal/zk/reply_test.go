@@ -303,7 +303,7 @@ func TestNoChildrenAreNotNull(t *testing.T) {
 func TestSetWatchesIsTaken(t *testing.T) {
 	inside(t, Options{}, func(d *door) {
 		c := d.login()
-		m := jute.SetWatches{Data: []string{"/a"}, Exist: []string{}, Child: []string{"/"}}
+		m := jute.SetWatches{RelativeZxid: 1 << 50, Data: []string{"/"}, Exist: []string{}, Child: []string{"/"}}
 		for _, code := range []jute.OpCode{jute.OpSetWatches, jute.OpSetWatches2} {
 			c.sendAs(jute.XidSetWatches, code, raw(m.Append(nil, code)))
 			if r := c.recv(); r.Xid != jute.XidSetWatches || r.Err != 0 || len(r.body) != 0 {

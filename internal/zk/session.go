@@ -3,6 +3,8 @@ package zk
 import (
 	"sync"
 	"time"
+
+	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
 // sessionIDs draws the ids of new sessions. Their layout is ZooKeeper's
@@ -56,7 +58,7 @@ type sessions struct {
 func (s *sessions) put(c *conn) bool {
 	old, ok := s.replace(c)
 	if old != nil {
-		old.owner.kick()
+		old.owner.kick(errSessionGone)
 	}
 	return ok
 }
@@ -70,6 +72,22 @@ func (s *sessions) replace(c *conn) (old *conn, ok bool) {
 	}
 	s.conns[c.caller.Session] = c
 	return old, true
+}
+
+// follow ends the connections whose sessions have ended or were attached elsewhere.
+func (s *sessions) follow(changes []state.LeaseChange) {
+	for i := range changes {
+		if c := s.of(changes[i].ID); c != nil && (changes[i].Gone || changes[i].Generation > c.caller.Generation) {
+			c.inbox.end(errSessionGone)
+		}
+	}
+}
+
+// of returns the connection of a session; nil if it is not served here.
+func (s *sessions) of(session int64) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[session]
 }
 
 // remove forgets c, if it is still the connection of its session.

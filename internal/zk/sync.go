@@ -37,7 +37,7 @@ func newSyncs(r Replica) *syncs { return &syncs{replica: r, more: make(chan stru
 // add makes the sync that is item n of c part of the next round.
 func (s *syncs) add(c *conn, n uint64) {
 	if !s.enqueue(waitingSync{c, n}) {
-		c.complete(n, state.Result{}, errShutdown)
+		c.inbox.complete(n, state.Result{}, errShutdown)
 	}
 }
 
@@ -93,6 +93,6 @@ func (s *syncs) round(ctx context.Context) {
 
 func (s *syncs) finish(waiting []waitingSync, err error) {
 	for _, w := range waiting {
-		w.conn.complete(w.n, state.Result{}, err)
+		w.conn.inbox.complete(w.n, state.Result{}, err)
 	}
 }

@@ -20,7 +20,7 @@ func listen(tb testing.TB, options Options) (dial func() *net.TCPConn) {
 		tb.Fatal(err)
 	}
 	r := newReplica()
-	options.Listeners, options.Replica, options.Clock = []net.Listener{listener}, r, clock.Real{}
+	options.Listeners, options.Replica, options.Publisher, options.Clock = []net.Listener{listener}, r, r, clock.Real{}
 	options.Random, options.Logger = bytes.NewReader(make([]byte, 16<<10)), slog.New(slog.DiscardHandler)
 	server := New(options)
 	ctx, stop := context.WithCancel(context.Background())

@@ -31,7 +31,7 @@
 //     in the log, or it has none. Dropping an entry cuts its Version's predecessor off.
 //   - A key is in the table if and only if it is in the index, and both if and only if it has a Version. The
 //     newest may be a tombstone; then either the log still holds it or the floor has not been reclaimed yet.
-//   - LiveBytes, HistoryBytes and Len are functions of what was written and of the floor alone. How
+//   - Sizes are functions of what was written and of the floor alone. How
 //     far reclaiming has come, which depends on the member, does not show in them, so replicated
 //     decisions may rest on them.
 //

@@ -39,6 +39,9 @@ func (s *Space[R]) amountsBefore(pos int) int64 {
 	return sum
 }
 
+// Reaches says whether a reader at seq finds all that it should, whatever the floor says: nothing that it needs was reclaimed.
+func (s *Space[R]) Reaches(seq uint64) bool { return seq >= s.floorSeq }
+
 // SeqAt is the last sequence number at revision rev, which must not be below the floor: the state of
 // the key space at rev is that at SeqAt(rev).
 func (s *Space[R]) SeqAt(rev int64) uint64 {

@@ -180,15 +180,19 @@ func (m *machine) reload(t *rapid.T) {
 func (m *machine) check(t *rapid.T) {
 	s := m.space
 	keys, live, history := m.model.bytes()
-	if s.Len() != keys || s.LiveBytes() != live || s.HistoryBytes() != history {
-		t.Fatalf("keys, live and history bytes are %d, %d, %d, want %d, %d, %d",
-			s.Len(), s.LiveBytes(), s.HistoryBytes(), keys, live, history)
+	if got, want := s.Sizes(), (Sizes{keys, live, history}); got != want {
+		t.Fatalf("sizes are %+v, want %+v", got, want)
 	}
 	if s.Floor() != m.model.floor {
 		t.Fatalf("floor is %d, want %d", s.Floor(), m.model.floor)
 	}
 	for _, pin := range m.pinned {
 		m.checkView(t, pin)
+	}
+	for seq := range m.seq + 1 {
+		if s.Reaches(seq) {
+			m.checkView(t, seq)
+		}
 	}
 	for rev := m.model.floor; rev <= m.rev+1; rev++ {
 		m.checkView(t, s.SeqAt(rev))

@@ -132,12 +132,17 @@ func (s *Space[R]) Ascend(from string, fn func(newest *Version[R]) bool) {
 	s.index.ascend(from, func(it *item[R]) bool { return fn(it.head) })
 }
 
-// Len is the number of live keys.
-func (s *Space[R]) Len() int { return s.sums.liveKeys }
+// Sizes are the sizes of a space, none of which depends on how far Reclaim has come.
+type Sizes struct {
+	// Keys is the number of live keys.
+	Keys int
+	// Live is the size of their newest versions, in the bytes of Shape.Size.
+	Live int64
+	// History is the size of all other versions that the floor leaves readable, tombstones included.
+	History int64
+}
 
-// LiveBytes is the size of the newest versions of the live keys.
-func (s *Space[R]) LiveBytes() int64 { return s.sums.live }
-
-// HistoryBytes is the size of all other versions that the floor leaves readable, tombstones included. It
-// does not depend on how far Reclaim has come.
-func (s *Space[R]) HistoryBytes() int64 { return s.sums.freeable - s.sums.freed }
+// Sizes returns the present sizes.
+func (s *Space[R]) Sizes() Sizes {
+	return Sizes{Keys: s.sums.liveKeys, Live: s.sums.live, History: s.sums.freeable - s.sums.freed}
+}

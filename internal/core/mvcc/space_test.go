@@ -90,7 +90,7 @@ func TestTombstoneAtFloor(t *testing.T) {
 	}
 	for _, st := range steps {
 		s.SetFloor(st.floor)
-		if got := s.HistoryBytes(); got != st.hist {
+		if got := s.Sizes().History; got != st.hist {
 			t.Errorf("floor %d: history %d before reclaiming, want %d", st.floor, got, st.hist)
 		}
 		if s.Reclaim(10, 100) {
@@ -102,12 +102,12 @@ func TestTombstoneAtFloor(t *testing.T) {
 		if got := logText(s); got != st.log {
 			t.Errorf("floor %d: log %q, want %q", st.floor, got, st.log)
 		}
-		if got := s.HistoryBytes(); got != st.hist {
+		if got := s.Sizes().History; got != st.hist {
 			t.Errorf("floor %d: history %d after reclaiming, want %d", st.floor, got, st.hist)
 		}
 	}
-	if s.Len() != 1 || s.LiveBytes() != 2 {
-		t.Errorf("%d live keys of %d bytes", s.Len(), s.LiveBytes())
+	if s.Sizes().Keys != 1 || s.Sizes().Live != 2 {
+		t.Errorf("%d live keys of %d bytes", s.Sizes().Keys, s.Sizes().Live)
 	}
 }
 
@@ -151,8 +151,8 @@ func TestRollbackOverForgottenTombstone(t *testing.T) {
 	}
 	n := 0
 	s.Ascend("", func(*Version[string]) bool { n++; return true })
-	if n != 1 || s.Len() != 1 || s.HistoryBytes() != 0 {
-		t.Errorf("%d keys kept, %d live keys, %d bytes of history", n, s.Len(), s.HistoryBytes())
+	if n != 1 || s.Sizes().Keys != 1 || s.Sizes().History != 0 {
+		t.Errorf("%d keys kept, %d live keys, %d bytes of history", n, s.Sizes().Keys, s.Sizes().History)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestChunkEdges(t *testing.T) {
 	}
 	for _, cut := range []uint64{chunkEntries - 1, chunkEntries, chunkEntries + 1, 2 * chunkEntries, 2*chunkEntries + 1} {
 		s.SetFloor(int64(cut))
-		if got, want := s.HistoryBytes(), int64(2*(n-max(cut, 2)+1)); got != want {
+		if got, want := s.Sizes().History, int64(2*(n-max(cut, 2)+1)); got != want {
 			t.Errorf("floor %d: history %d, want %d", cut, got, want)
 		}
 		for s.Reclaim(100, n) {

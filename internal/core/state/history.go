@@ -68,6 +68,6 @@ func (m *Machine) moveTreeFloor() {
 	}
 	h := &m.treeHistory
 	h.note(m.time, rev)
-	h.forget(m.time-m.settings.TreeHistory, max(historyBytes, m.tree.LiveBytes()/4))
+	h.forget(m.time-m.settings.TreeHistory, max(historyBytes, m.tree.Sizes().Live/4))
 	m.tree.SetFloor(h.floor)
 }

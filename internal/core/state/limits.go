@@ -34,12 +34,12 @@ func sizeSuperseded(path string, old *znode, asKey bool) int64 {
 // plainBytes returns the logical size of plain keys, their history, and the etcd leases.
 func (m *Machine) plainBytes() int64 {
 	leases := len(m.leases.byID) - m.leases.sessions
-	return m.plain.LiveBytes() + m.plain.HistoryBytes() + int64(leases)*leaseBytes
+	return m.plain.Sizes().Live + m.plain.Sizes().History + int64(leases)*leaseBytes
 }
 
 // treeBytes returns the logical size of the znodes, their history, and the sessions.
 func (m *Machine) treeBytes() int64 {
-	return m.tree.LiveBytes() + m.treeHistory.bytes() + int64(m.leases.sessions)*leaseBytes
+	return m.tree.Sizes().Live + m.treeHistory.bytes() + int64(m.leases.sessions)*leaseBytes
 }
 
 // room says whether etcd's commands may add cost bytes. A command that does not fit raises the alarm,

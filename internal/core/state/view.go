@@ -55,11 +55,16 @@ func (v View) Zxid() int64 { return v.zxid }
 // Seq returns the sequence number of the view.
 func (v View) Seq() uint64 { return v.seq }
 
-// Term returns the raft term of the entry to which the last command belonged.
-func (v View) Term() uint64 { return v.term }
+// Index returns the index of the last entry that is wholly in the view, and the raft term of the entry to which the last
+// command belonged.
+func (v View) Index() (index, term uint64) { return v.index, v.term }
 
-// Index returns the index of the last entry that is wholly in the view.
-func (v View) Index() uint64 { return v.index }
+// TreeAt returns a view of the tree after an earlier command, which left the sequence number and the zxid, as its
+// Result tells; false if what it needs may have been reclaimed.
+func (v View) TreeAt(seq uint64, zxid int64) (View, bool) {
+	v.seq, v.zxid = seq, zxid
+	return v, v.m.tree.Reaches(seq)
+}
 
 // Time returns the time of the state, in milliseconds since the Unix epoch.
 func (v View) Time() int64 { return v.time }
@@ -161,6 +166,6 @@ type Sizes struct {
 func (v View) Sizes() Sizes {
 	return Sizes{
 		Plain: v.m.plainBytes(), Tree: v.m.treeBytes(),
-		PlainLive: v.m.plain.LiveBytes(), TreeLive: v.m.tree.LiveBytes(),
+		PlainLive: v.m.plain.Sizes().Live, TreeLive: v.m.tree.Sizes().Live,
 	}
 }

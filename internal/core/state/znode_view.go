@@ -103,7 +103,7 @@ func (v View) CountDescendants(c *command.Caller, path string) (int32, Code) {
 	}
 	path = rootIfEmpty(path)
 	if path == rootPath && v.seq == v.m.seq {
-		return int32(v.m.tree.Len() - 1), OK
+		return int32(v.m.tree.Sizes().Keys - 1), OK
 	}
 	var n int32
 	if z.children > 0 {
@@ -150,7 +150,7 @@ func (v View) Session(id int64) (Session, bool) {
 
 // NodeCount returns the number of znodes as ZooKeeper counts them in srvr, stat and mntr, where the root
 // counts twice. Unlike the rest it is the figure of the moment.
-func (v View) NodeCount() int { return v.m.tree.Len() + 1 }
+func (v View) NodeCount() int { return v.m.tree.Sizes().Keys + 1 }
 
 // rootIfEmpty turns the empty path into the root's.
 func rootIfEmpty(path string) string {

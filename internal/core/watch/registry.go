@@ -309,6 +309,9 @@ func parent(path string) string {
 	return path[:i]
 }
 
+// Empty says whether there are no watches at all.
+func (r *Registry) Empty() bool { return len(r.conns) == 0 }
+
 // Stats returns the counts.
 func (r *Registry) Stats() Stats { return r.stats }
 
