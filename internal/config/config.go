@@ -55,6 +55,8 @@ type Config struct {
 	TreePrefix string
 	// TreeHistory is how long old versions of znodes stay readable for etcd clients.
 	TreeHistory time.Duration
+	// ReapInterval is the time between two looks for containers and TTL nodes whose time is over.
+	ReapInterval time.Duration
 	// QuotaBackendBytes bounds the logical size of plain keys: 0 derives it from the memory of the
 	// machine, a negative value is no bound.
 	QuotaBackendBytes int64
@@ -122,6 +124,7 @@ func Default() Config {
 		ElectionTimeoutMS:   1000,
 		TreePrefix:          "/zk",
 		TreeHistory:         10 * time.Minute,
+		ReapInterval:        10 * time.Second,
 		MaxRequestBytes:     3 << 19,
 		MaxTxnOps:           128,
 		LogLevel:            "info",

@@ -75,6 +75,7 @@ func (c *Config) limitRows() []row {
 	return []row{
 		{"tree-prefix", groupTree, "Key under which etcd clients see the znodes; empty keeps the tree apart from the keys.", "", text{&c.TreePrefix}},
 		{"tree-history", groupTree, "How long old versions of znodes stay readable for etcd clients.", "", duration{&c.TreeHistory}},
+		{"reap-interval", groupTree, "Time between two looks for empty containers and for TTL nodes whose time is over.", "", duration{&c.ReapInterval}},
 		{"quota-backend-bytes", groupTree, "Bound on the logical size of plain keys; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.QuotaBackendBytes}},
 		{"tree-quota-bytes", groupTree, "Bound on the logical size of the znodes; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.TreeQuotaBytes}},
 		{"max-request-bytes", groupTree, "Bound on one request of a client.", "", size{&c.MaxRequestBytes}},

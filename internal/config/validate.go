@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/okapi-kv/okapi/internal/invariant"
@@ -23,6 +24,7 @@ const (
 	minRequestBytes = 1 << 10
 	maxRequestBytes = 64 << 20
 	minSnapshot     = 1 << 20
+	reapIntervalMin = 100 * time.Millisecond
 	maxTxnOps       = 100_000
 )
 
@@ -152,6 +154,7 @@ func (v *validator) limits() {
 	c := v.config
 	v.problem(validPrefix(c.TreePrefix), "tree-prefix", "%q: want a path such as /zk, without empty parts or a slash at the end, or nothing", c.TreePrefix)
 	v.problem(c.TreeHistory >= 0, "tree-history", "%v: want no negative duration", c.TreeHistory)
+	v.problem(c.ReapInterval >= reapIntervalMin, "reap-interval", "%v: want %v at least", c.ReapInterval, reapIntervalMin)
 	v.problem(c.MaxRequestBytes >= minRequestBytes && c.MaxRequestBytes <= maxRequestBytes, "max-request-bytes", "%d: want %d to %d", c.MaxRequestBytes, minRequestBytes, maxRequestBytes)
 	v.problem(c.MaxTxnOps >= 1 && c.MaxTxnOps <= maxTxnOps, "max-txn-ops", "%d: want 1 to %d", c.MaxTxnOps, maxTxnOps)
 	v.problem(c.QuotaBackendBytes >= -1, "quota-backend-bytes", "%d: want a size, 0 to derive it, or -1 for no bound", c.QuotaBackendBytes)

@@ -85,7 +85,8 @@ func (c *cluster) start(id uint64) {
 	}
 	r, err := New(Options{
 		ID: id, Incarnation: uint64(time.Now().UnixNano()) >> 24, Disk: disk, Clock: clock.Real{}, Logger: slog.New(slog.DiscardHandler),
-		TickMS: 10, ElectionTicks: 10, SnapshotBytes: 16 << 10, BudgetBytes: 1 << 20, MaxCommandBytes: 1 << 20,
+		TickMS: 10, ElectionTicks: 10, ReapInterval: 20 * time.Millisecond, SnapshotBytes: 16 << 10, BudgetBytes: 1 << 20, MaxCommandBytes: 1 << 20,
+		Settings:      command.Settings{ExtendedTypes: true},
 		CheckSettings: func(command.Settings) error { return nil },
 	})
 	if err != nil {
@@ -284,5 +285,50 @@ func sameDigest(c *cluster, ids []uint64) {
 			}
 		}
 		return true
+	})
+}
+
+// TestReaper: an empty container and a TTL node whose time is over go by themselves, others stay.
+func TestReaper(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
+	for id := range uint64(3) {
+		c.disks[id+1] = vfs.NewMem(id + 1)
+		c.start(id + 1)
+	}
+	defer func() {
+		for id := range c.members {
+			c.stop(id)
+		}
+		c.streams.Wait()
+	}()
+	m := c.member(c.leader())
+	acl := []command.ACL{{Perms: command.PermAll, Scheme: "world", ID: "anyone"}}
+	do := func(cmd command.Command) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if r, err := m.Propose(ctx, command.Caller{Protocol: command.ZooKeeper}, cmd); err != nil || r.Code != state.OK {
+			t.Fatalf("%T: %v, %v", cmd, r.Code, err)
+		}
+	}
+	create := func(path string, flags int32, ttl int64) {
+		t.Helper()
+		do(&command.Create{Path: path, Flags: flags, TTL: ttl, ACL: acl})
+	}
+	create("/used", command.FlagContainer, command.NoTTL)
+	create("/unused", command.FlagContainer, command.NoTTL)
+	create("/full", command.FlagContainer, command.NoTTL)
+	create("/full/x", command.FlagPersistent, command.NoTTL)
+	create("/short", command.FlagTTL, 1)
+	create("/long", command.FlagTTL, 3_600_000)
+	create("/used/x", command.FlagPersistent, command.NoTTL)
+	do(&command.Delete{Path: "/used/x", Version: -1})
+	c.poll("two nodes to vanish", func() bool {
+		var names []string
+		m.Store().Read(func(v state.View) {
+			names, _, _ = v.Children(&command.Caller{Protocol: command.Internal}, "/")
+		})
+		return slices.Equal(names, []string{"full", "long", "unused", "zookeeper"})
 	})
 }

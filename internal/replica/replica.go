@@ -34,6 +34,8 @@ type Options struct {
 	ElectionTicks int
 	// SnapshotBytes is how many bytes of log lie between snapshots.
 	SnapshotBytes uint64
+	// ReapInterval is the time between two looks for containers and TTL nodes whose time is over.
+	ReapInterval time.Duration
 	// BudgetBytes bounds the commands of Propose whose outcome is open.
 	BudgetBytes int64
 	// MaxCommandBytes bounds one command.
@@ -116,7 +118,7 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.archive.run, r.runOpening} {
+	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.archive.run, r.runOpening, (&reaper{r}).run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				cancel(err)

@@ -158,6 +158,7 @@ func (m *member) build() (err error) {
 		TickMS:          m.cfg.HeartbeatIntervalMS,
 		ElectionTicks:   int(m.cfg.ElectionTimeoutMS / m.cfg.HeartbeatIntervalMS),
 		SnapshotBytes:   uint64(m.cfg.SnapshotBytes),
+		ReapInterval:    m.cfg.ReapInterval,
 		BudgetBytes:     budgetBytes,
 		MaxCommandBytes: int(m.cfg.MaxRequestBytes) + commandSlack,
 		Settings:        settings(m.cfg),

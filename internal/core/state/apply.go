@@ -115,7 +115,7 @@ func (m *Machine) begin(p *command.Proposal) {
 	d.rev, d.zxid = m.revision+1, m.zxid+1
 	d.keys, d.full = false, false
 	d.events, d.leases = len(m.out.Events), len(m.out.Leases)
-	d.undo, d.links, d.removed = emptied(d.undo), emptied(d.links), emptied(d.removed)
+	d.mortals, d.links, d.removed = emptied(d.mortals), emptied(d.links), emptied(d.removed)
 }
 
 // emptied returns s without its elements, and without the memory of an unusually large command.
@@ -198,22 +198,20 @@ func (m *Machine) settle() Code {
 		m.sweepImplicit(parentOf(m.do.removed[i]))
 	}
 	m.settleLinks()
+	m.mortals.settle(m)
 	return OK
 }
 
 // rollback undoes everything that the command under way did. It may be called twice.
 func (m *Machine) rollback() {
 	d := &m.do
-	for i := len(d.undo) - 1; i >= 0; i-- {
-		d.undo[i]()
-	}
 	if m.seq > d.from {
 		m.plain.Rollback(d.from)
 		m.tree.Rollback(d.from)
 	}
 	m.seq, m.digest, m.treeHistory.total = d.from, d.digest, d.history
 	m.out.Events, m.out.Leases = m.out.Events[:d.events], m.out.Leases[:d.leases]
-	d.undo, d.links, d.removed, d.keys = d.undo[:0], d.links[:0], d.removed[:0], false
+	d.mortals, d.links, d.removed, d.keys = d.mortals[:0], d.links[:0], d.removed[:0], false
 	clear(d.doomed)
 }
 

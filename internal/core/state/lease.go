@@ -3,6 +3,7 @@ package state
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 )
@@ -157,23 +158,24 @@ func (m *Machine) settleLinks() {
 		}
 		switch {
 		case k.node && k.attached:
-			l.nodes = attach(l.nodes, m.tree.Get(k.name).Key())
+			l.nodes = attach(l.nodes, k.name)
 		case k.node:
 			delete(l.nodes, k.name)
 		case k.attached:
-			l.keys = attach(l.keys, m.plain.Get(k.name).Key())
+			l.keys = attach(l.keys, k.name)
 		default:
 			delete(l.keys, k.name)
 		}
 	}
 }
 
-// attach adds a name that the store owns to a set that may not have been made yet.
+// attach adds a name to a set that may not have been made yet. It is cloned: that of a version would keep the version, and what
+// is in it, for as long as the lease lives.
 func attach(set map[string]struct{}, name string) map[string]struct{} {
 	if set == nil {
 		set = make(map[string]struct{})
 	}
-	set[name] = struct{}{}
+	set[strings.Clone(name)] = struct{}{}
 	return set
 }
 

@@ -161,7 +161,7 @@ func loadItem[R any](l *loader, d *decoder, sp *mvcc.Space[R], versions []mvcc.L
 	return versions
 }
 
-// relink hangs keys and znodes on their leases again.
+// relink hangs keys and znodes on their leases again, and notes those that may be reaped.
 func (m *Machine) relink() {
 	scan(m.plain, span{}, m.seq, nil, func(v *plainVersion) bool {
 		if l := m.leases.get(v.Record.lease); l != nil {
@@ -172,6 +172,9 @@ func (m *Machine) relink() {
 	scan(m.tree, span{}, m.seq, nil, func(v *treeVersion) bool {
 		if l := m.leases.get(v.Record.owner); l != nil {
 			l.nodes = attach(l.nodes, v.Key())
+		}
+		if isMortal(v.Record.kind) {
+			m.mortals.add(v.Key())
 		}
 		return true
 	})

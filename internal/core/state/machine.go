@@ -71,6 +71,8 @@ type Machine struct {
 	acls   aclTable
 	alarms alarmTable
 
+	mortals mortals
+
 	// compacted is the revision below which the history of plain keys cannot be read; -1 while nothing
 	// was compacted, as in etcd, whose first compaction may therefore be at 0.
 	compacted   int64
@@ -93,23 +95,22 @@ type Machine struct {
 // the Machine but seq, and all its writes carry sequence numbers above from, so that a refused
 // command is undone by dropping what lies above from.
 type change struct {
-	caller *command.Caller
-	member uint64   // who proposed it
-	from   uint64   // m.seq when the command began
-	digest uint64   // m.digest when the command began
-	rev    int64    // what a write of a key is stamped with: m.revision + 1
-	zxid   int64    // what a write of a znode is stamped with
-	keys   bool     // a key was written or deleted: the revision moves
-	full   bool     // it was refused because the quota of plain keys is used up
-	detail string   // becomes Result.Detail
-	events int      // len(m.out.Events) when the command began
-	leases int      // len(m.out.Leases) when the command began
-	undo   []func() // how to undo what lies outside the two spaces, newest last
-
-	history int64 // m.treeHistory.total when the command began
+	caller  *command.Caller
+	member  uint64 // who proposed it
+	from    uint64 // m.seq when the command began
+	digest  uint64 // m.digest when the command began
+	rev     int64  // what a write of a key is stamped with: m.revision + 1
+	zxid    int64  // what a write of a znode is stamped with
+	keys    bool   // a key was written or deleted: the revision moves
+	full    bool   // it was refused because the quota of plain keys is used up
+	detail  string // becomes Result.Detail
+	events  int    // len(m.out.Events) when the command began
+	leases  int    // len(m.out.Leases) when the command began
+	history int64  // m.treeHistory.total when the command began
 
 	links   []link              // what to attach to leases and detach from them at the end
 	removed []string            // znodes removed, whose implicit parents may have to follow
+	mortals []string            // containers and TTL nodes made
 	doomed  map[string]struct{} // znodes deleted as keys that still have children; see tree.go
 }
 

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
@@ -63,4 +65,63 @@ func TestReapOthers(t *testing.T) {
 	w.now = 1 << 40
 	w.must(Stale, command.Caller{}, &command.Reap{Path: "/p", Czxid: p})
 	w.must(Stale, command.Caller{}, &command.Reap{Path: "/e", Czxid: e})
+}
+
+// reapable lists the paths of what may be reaped now.
+func (w *world) reapable() string {
+	var paths []string
+	for _, c := range Reapable(w.m.View(), w.now, 100) {
+		paths = append(paths, c.Path)
+		if z := w.m.node(c.Path); z.czxid != c.Czxid {
+			w.t.Fatalf("%s has czxid %d, the command %d", c.Path, z.czxid, c.Czxid)
+		}
+	}
+	slices.Sort(paths)
+	return strings.Join(paths, " ")
+}
+
+// TestReapable follows what may be reaped through creates, refused commands, deletes and a snapshot.
+func TestReapable(t *testing.T) {
+	w := newWorld(t, zkSettings())
+	want := func(paths string) {
+		t.Helper()
+		if got := w.reapable(); got != paths {
+			t.Errorf("reapable: %q, want %q", got, paths)
+		}
+	}
+	ttl := withFlags("/t", command.FlagTTL)
+	ttl.TTL = 100
+	w.now = 1000
+	w.want(OK, ttl)
+	w.want(OK, withFlags("/c", command.FlagContainer))
+	w.want(OK, withFlags("/unused", command.FlagContainer))
+	w.want(OK, newNode("/plain"))
+	want("")
+	w.want(OK, newNode("/c/x"))
+	want("")
+	w.want(OK, &command.Delete{Path: "/c/x", Version: -1})
+	want("/c")
+	w.now = 1101
+	want("/c /t")
+	w.want(NodeExists, &command.Multi{Ops: []command.Command{
+		&command.Delete{Path: "/c", Version: -1}, withFlags("/d", command.FlagContainer), newNode("/plain"),
+	}})
+	want("/c /t")
+	w.want(OK, &command.Multi{Ops: []command.Command{
+		&command.Delete{Path: "/t", Version: -1}, &command.Delete{Path: "/c", Version: -1}, newNode("/t"), withFlags("/c", command.FlagContainer),
+	}})
+	want("")
+	w.want(OK, newNode("/c/y"))
+	w.want(OK, &command.Delete{Path: "/c/y", Version: -1})
+	w.m = reload(t, w.m)
+	want("/c")
+	if got := len(Reapable(w.m.View(), w.now, 0)); got != 0 {
+		t.Errorf("%d commands, want none", got)
+	}
+	w.want(OK, &command.Delete{Path: "/c", Version: -1})
+	w.want(OK, &command.Delete{Path: "/unused", Version: -1})
+	want("")
+	if w.m.mortals.count != 0 {
+		t.Errorf("%d paths are left", w.m.mortals.count)
+	}
 }

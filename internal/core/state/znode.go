@@ -32,8 +32,11 @@ func (m *Machine) createBelow(up *treeVersion, path string, z znode) *treeVersio
 	made := m.putVersion(path, m.tree.Get(path), node, true)
 	path = made.Key()
 	parent := m.countChild(up, 1)
-	if z.kind == ephemeral {
+	switch {
+	case z.kind == ephemeral:
 		m.attachNode(z.owner, path)
+	case isMortal(z.kind):
+		m.do.mortals = append(m.do.mortals, path)
 	}
 	m.emit(NodeCreated, path, z.acl, parent)
 	m.quotaNodeCreated(path)
