@@ -141,13 +141,20 @@ func (l *Lessor) Tick() []Due {
 	return due
 }
 
-// Remaining returns the milliseconds until id may expire, and false if it is unknown.
+// Remaining returns how many milliseconds id has for certain before it may expire, and false if it is unknown. The
+// tick under way, of which nobody knows how much is over, is not among them.
 func (l *Lessor) Remaining(id int64) (ms int64, ok bool) {
 	e := l.ids[id]
 	if e == nil {
 		return 0, false
 	}
-	return max(0, e.deadline-l.now) * l.tickMS, true
+	return max(0, e.deadline-l.now-1) * l.tickMS, true
+}
+
+// Frozen tells whether id was handed out as due and its outcome is open.
+func (l *Lessor) Frozen(id int64) bool {
+	e := l.ids[id]
+	return e != nil && e.frozen
 }
 
 // arm sets the deadline and sees that the id stands in a bucket no later than it. An earlier bucket is good

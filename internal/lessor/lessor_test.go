@@ -102,14 +102,18 @@ func TestRemaining(t *testing.T) {
 	l := leader()
 	l.Set(1, 1000, 1)
 	run(l, 4)
-	if ms, ok := l.Remaining(1); ms != 700 || !ok {
-		t.Errorf("Remaining = %d, %v", ms, ok)
+	if ms, ok := l.Remaining(1); ms != 600 || !ok || l.Frozen(1) {
+		t.Errorf("Remaining = %d, %v; frozen %v", ms, ok, l.Frozen(1))
+	}
+	run(l, 6)
+	if ms, ok := l.Remaining(1); ms != 0 || !ok || l.Frozen(1) {
+		t.Errorf("Remaining just before it is due = %d, %v; frozen %v", ms, ok, l.Frozen(1))
 	}
 	run(l, 20)
-	if ms, ok := l.Remaining(1); ms != 0 || !ok {
+	if ms, ok := l.Remaining(1); ms != 0 || !ok || !l.Frozen(1) {
 		t.Errorf("Remaining of a frozen id = %d, %v", ms, ok)
 	}
-	if _, ok := l.Remaining(2); ok {
+	if _, ok := l.Remaining(2); ok || l.Frozen(2) {
 		t.Error("Remaining knows an id that was never set")
 	}
 }
@@ -155,9 +159,12 @@ func TestAgainstModel(t *testing.T) {
 		ttl := rapid.OneOf(rapid.Int64Range(0, 900), rapid.SampledFrom([]int64{100, 1 << 40}))
 		check := func() {
 			for i := range m.ids {
-				want := max(0, m.ids[i].due-m.now) * tickMS
+				want := max(0, m.ids[i].due-m.now-1) * tickMS
 				if got, ok := l.Remaining(i); !ok || got != want {
 					t.Fatalf("Remaining(%d) = %d, %v; want %d", i, got, ok, want)
+				}
+				if l.Frozen(i) != m.ids[i].frozen {
+					t.Fatalf("Frozen(%d) = %v", i, l.Frozen(i))
 				}
 			}
 			if _, err := l.Places(); err != nil {

@@ -24,35 +24,60 @@ type keeper struct {
 	lessor *lessor.Lessor
 
 	touched   map[int64]uint64 // heard of here: the first report that said so, 0 if none yet
+	asker     asker
 	report    uint64           // number of the last report
 	reportAt  map[uint64]int64 // MonotonicMS at which a report was sent
-	vouchedAt int64            // MonotonicMS at which the last confirmed report was sent, or the leader's last proof began
+	vouchedAt int64            // MonotonicMS at which the last confirmed report was sent
 
-	reports   map[uint64]uint64 // at the leader, by member: the newest report not yet answered
+	// At the leader, by member: the newest report that is not confirmed, and the one that is but asks what cannot be
+	// answered yet.
+	reports   map[uint64]*touch
+	undecided map[uint64]undecided
+	wanted    bool // a confirmation is to be proven without waiting for a tick
 	vouching  vouching
 	proving   map[uint64][]lessor.Due
 	lastProof uint64
 }
 
+// vouching is the round with which a leader proves its office before it confirms reports.
+type vouching struct {
+	id      uint64 // of the read; 0: none is under way
+	reports map[uint64]*touch
+}
+
+// undecided is a report that asks about ids which are unknown at a leader that has not yet applied what was
+// committed when it proved its office: one of the entries to come may know them.
+type undecided struct {
+	report *touch
+	index  uint64 // that the leader must have applied
+}
+
+// newKeeper numbers reports from what no other run of this member uses: an answer to a report of an earlier run is
+// none to this one.
 func newKeeper(m *Member) *keeper {
 	return &keeper{
-		m: m, lessor: lessor.New(m.opts.TickMS),
+		m: m, lessor: lessor.New(m.opts.TickMS), report: m.opts.Incarnation << 20,
 		touched: make(map[int64]uint64), reportAt: make(map[uint64]int64), vouchedAt: -1 << 62,
-		reports: make(map[uint64]uint64), proving: make(map[uint64][]lessor.Due), lastProof: proofBit,
+		reports: make(map[uint64]*touch), undecided: make(map[uint64]undecided),
+		proving: make(map[uint64][]lessor.Due), lastProof: proofBit,
 	}
 }
 
 // tick lets one tick pass.
 func (k *keeper) tick() {
-	k.reportTouches()
+	k.asker.tick()
+	k.sendReport()
 	k.prove(k.lessor.Tick())
 }
 
-// vouching is the round with which a leader proves its office before it answers reports.
-type vouching struct {
-	id      uint64 // of the read; 0: none is under way
-	at      int64  // MonotonicMS when it began
-	reports map[uint64]uint64
+// flush moves on what need not wait for a tick.
+func (k *keeper) flush() {
+	if k.asker.ready() {
+		k.sendReport()
+	}
+	if k.wanted && k.vouching.id == 0 {
+		k.beginVouching()
+	}
 }
 
 // proofBit marks reads with which a leader proves its office.
@@ -68,17 +93,11 @@ func (k *keeper) touch(ids []int64) {
 	}
 }
 
-// reportTouches tells the leader whom we heard of. An id stays in every report until one of them is
-// confirmed, so none is lost with a frame or a leader. An empty report goes too: the answer is what
-// lets us vouch.
-func (k *keeper) reportTouches() {
-	if k.m.leads() {
-		k.lessor.Touch(slices.Sorted(maps.Keys(k.touched)))
-		clear(k.touched)
-		k.beginVouching()
-		return
-	}
-	if !k.m.followsLeader() {
+// sendReport tells the leader whom we heard of, and asks what clients ask. An id stays in every report until one
+// of them is confirmed, so none is lost with a frame or a leader. An empty report goes too: the answer
+// is what lets us vouch. A leader reports to itself.
+func (k *keeper) sendReport() {
+	if !k.m.leads() && !k.m.followsLeader() {
 		return
 	}
 	k.report++
@@ -90,39 +109,98 @@ func (k *keeper) reportTouches() {
 		}
 	}
 	t := &touch{term: k.m.term(), report: k.report, ids: slices.Sorted(maps.Keys(k.touched))}
+	t.renew, t.look = k.asker.report(k.report)
+	if k.m.leads() {
+		k.wanted = true
+		k.receiveTouch(k.m.id, t)
+		return
+	}
 	k.m.send(k.m.soft.Lead, t.encode())
 }
 
-// receiveTouch takes a member's report.
+// receiveTouch takes a member's report. The newest holds what those before it asked, if it is not answered.
 func (k *keeper) receiveTouch(from uint64, t *touch) {
 	if !k.m.leads() || t.term != k.m.term() {
 		return
 	}
 	k.lessor.Touch(t.ids)
-	k.reports[from] = max(k.reports[from], t.report)
+	k.lessor.Touch(t.renew)
+	if last := k.reports[from]; last == nil || last.report < t.report {
+		k.reports[from] = t
+	}
+	k.wanted = k.wanted || t.asks()
 }
 
-// beginVouching begins the proof behind the answers to all reports so far, if none is under way.
+// beginVouching begins the proof behind the answers to all reports so far.
 func (k *keeper) beginVouching() {
-	if k.vouching.id != 0 {
-		return
-	}
 	k.lastProof++
-	k.vouching = vouching{id: k.lastProof, at: k.m.now.MonotonicMS, reports: k.reports}
-	k.reports = make(map[uint64]uint64)
+	k.vouching = vouching{id: k.lastProof, reports: k.reports}
+	k.reports = make(map[uint64]*touch)
+	k.wanted = false
 	k.m.reads.add(k.lastProof)
 }
 
-// vouched answers the reports that came before the proof began.
-func (k *keeper) vouched() {
-	v := k.vouching
+// vouched confirms the reports that came before the proof began. index was committed then.
+func (k *keeper) vouched(index uint64) {
+	reports := k.vouching.reports
 	k.vouching = vouching{}
 	if !k.m.leads() {
 		return
 	}
-	k.vouchedAt = max(k.vouchedAt, v.at)
-	for _, member := range slices.Sorted(maps.Keys(v.reports)) {
-		k.m.send(member, (&touchAck{term: k.m.term(), report: v.reports[member]}).encode())
+	for _, member := range slices.Sorted(maps.Keys(reports)) {
+		t := reports[member]
+		if a := k.answer(t, index); a != nil {
+			k.confirm(member, a)
+			continue
+		}
+		k.confirm(member, &touchAck{term: k.m.term(), report: t.report})
+		k.undecided[member] = undecided{t, index}
+	}
+}
+
+// confirm sends a confirmation to a member, be it the leader itself.
+func (k *keeper) confirm(member uint64, a *touchAck) {
+	if member == k.m.id {
+		k.receiveTouchAck(a)
+		return
+	}
+	k.m.send(member, a.encode())
+}
+
+// answer says what became of the ids that a report asks about; nil if that cannot be said before index is applied.
+//
+// An id that is known and not frozen has its whole time since the report came: either it was touched then, or it
+// was made since.
+func (k *keeper) answer(t *touch, index uint64) *touchAck {
+	a := &touchAck{term: t.term, report: t.report, decided: true}
+	for _, id := range t.look {
+		if ms, known := k.lessor.Remaining(id); known {
+			a.left = append(a.left, timeLeft{id, ms})
+		} else {
+			a.gone = append(a.gone, id)
+		}
+	}
+	for _, id := range t.renew {
+		if _, known := k.lessor.Remaining(id); !known {
+			a.gone = append(a.gone, id)
+		} else if k.lessor.Frozen(id) {
+			a.open = append(a.open, id)
+		}
+	}
+	if len(a.gone) > 0 && k.m.applied < index {
+		return nil
+	}
+	return a
+}
+
+// decide answers the reports that waited for entries which are applied now.
+func (k *keeper) decide() {
+	for _, member := range slices.Sorted(maps.Keys(k.undecided)) {
+		u := k.undecided[member]
+		if a := k.answer(u.report, u.index); a != nil {
+			delete(k.undecided, member)
+			k.confirm(member, a)
+		}
 	}
 }
 
@@ -131,10 +209,11 @@ func (k *keeper) resign() {
 	k.lessor.Demote()
 	clear(k.proving)
 	clear(k.reports)
-	k.vouching = vouching{}
+	clear(k.undecided)
+	k.vouching, k.wanted = vouching{}, false
 }
 
-// receiveTouchAck takes the leader's word that a report counts.
+// receiveTouchAck takes the leader's word that a report counts, and its answers.
 func (k *keeper) receiveTouchAck(a *touchAck) {
 	at, ok := k.reportAt[a.report]
 	if !ok || a.term != k.m.term() {
@@ -146,16 +225,30 @@ func (k *keeper) receiveTouchAck(a *touchAck) {
 			delete(k.touched, id)
 		}
 	}
+	if a.decided {
+		k.m.fx.Answers = append(k.m.fx.Answers, k.asker.settle(a)...)
+	}
 }
 
-// follow follows what the state machine made of sessions and leases.
+// follow follows what the state machine made of sessions and leases. Who asks about one that has ended need not
+// wait for the leader's answer.
 func (k *keeper) follow(changes []state.LeaseChange) {
+	var ended map[int64]bool
 	for _, c := range changes {
-		if c.Gone {
-			k.lessor.Forget(c.ID)
-		} else {
+		if !c.Gone {
 			k.lessor.Set(c.ID, c.TTLMS, c.Generation)
+			continue
 		}
+		k.lessor.Forget(c.ID)
+		if len(k.asker.asks) > 0 {
+			if ended == nil {
+				ended = make(map[int64]bool)
+			}
+			ended[c.ID] = true
+		}
+	}
+	if answers := k.asker.ended(ended); len(answers) > 0 {
+		k.m.fx.Answers = append(k.m.fx.Answers, answers...)
 	}
 }
 
@@ -169,11 +262,11 @@ func (k *keeper) prove(due []lessor.Due) {
 	k.m.reads.add(k.lastProof)
 }
 
-// proven goes on with what needed the proof: the answers to reports, or the expiries of those whose time
-// was up before it began.
-func (k *keeper) proven(id uint64) {
+// proven goes on with what needed the proof, before which index was committed: the confirmation of reports, or the
+// expiries of those whose time was up before it began.
+func (k *keeper) proven(id, index uint64) {
 	if id == k.vouching.id {
-		k.vouched()
+		k.vouched(index)
 		return
 	}
 	due := k.proving[id]

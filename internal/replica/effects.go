@@ -81,6 +81,17 @@ type Unreachable struct{ To uint64 }
 // Touched reports sessions and leases whose clients were heard of at this member.
 type Touched struct{ IDs []int64 }
 
+// Ask asks the leader about sessions or leases. There is one Answer for each id, unless the Ask is given up.
+type Ask struct {
+	Number uint64
+	IDs    []int64
+	// Renew asks for the whole time again, else it is asked how much is left.
+	Renew bool
+}
+
+// GiveUp says that nobody waits for the answers to an Ask any more.
+type GiveUp struct{ Number uint64 }
+
 // Transfer asks the leader to hand its office to another member; To 0 lets it choose.
 type Transfer struct{ To uint64 }
 
@@ -95,6 +106,8 @@ func (SnapshotReceived) input() {}
 func (SnapshotSent) input()     {}
 func (Unreachable) input()      {}
 func (Touched) input()          {}
+func (Ask) input()              {}
+func (GiveUp) input()           {}
 func (Transfer) input()         {}
 
 // Effects is what a Member wants done. Sends, appends and applies of one Step, and of Steps after one
@@ -110,6 +123,8 @@ type Effects struct {
 	Apply []*Apply
 	// ReadReady holds reads that may go on once the index is applied.
 	ReadReady []ReadReady
+	// Answers hold what the leader says to Asks.
+	Answers []Answer
 	// Wiped says that this member has lost what it had acknowledged to the leader: it must stop.
 	Wiped bool
 	// NotDone holds numbers of commands that can never take effect.
@@ -155,10 +170,20 @@ type ReadReady struct {
 	Index uint64
 }
 
+// Answer is what the leader says of one id of an Ask.
+type Answer struct {
+	Number uint64
+	At     int // the place of the id in the Ask
+	// Known is false if there is no such session or lease, or it has ended meanwhile.
+	Known bool
+	// LeftMS is the time that it still has, if that was asked.
+	LeftMS int64
+}
+
 // reset empties the effects for the next Step and keeps the memory.
 func (fx *Effects) reset() {
 	*fx = Effects{
 		Send: fx.Send[:0], SendSnapshot: fx.SendSnapshot[:0], Append: fx.Append[:0], Apply: fx.Apply[:0],
-		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0],
+		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0], Answers: fx.Answers[:0],
 	}
 }

@@ -18,8 +18,8 @@ const (
 	frameRaft       frameKind = 1 // a raft message, as protobuf
 	frameForward    frameKind = 2 // commands for the leader
 	frameForwardAck frameKind = 3 // what became of them
-	frameTouch      frameKind = 4 // sessions heard of
-	frameTouchAck   frameKind = 5
+	frameTouch      frameKind = 4 // sessions heard of, and what is asked about them
+	frameTouchAck   frameKind = 5 // that it counts, and the answers
 	frameCutQuery   frameKind = 6 // how far does your log reach?
 	frameCutAnswer  frameKind = 7
 )
@@ -47,17 +47,32 @@ type forwardAck struct {
 	closed      uint64 // of the epoch before, frames below closed were accepted, and no other ever will be
 }
 
-// touch reports the sessions and leases that a member heard of since its last report.
+// touch reports the sessions and leases that a member heard of since its last report, and carries what its
+// clients ask of the leader.
 type touch struct {
 	term   uint64
 	report uint64
 	ids    []int64
+	renew  []int64 // to be given their whole time again: the answer is waited for
+	look   []int64 // whose time left is asked
 }
+
+// asks tells whether the report carries something to be answered.
+func (t *touch) asks() bool { return len(t.renew)+len(t.look) > 0 }
 
 // touchAck confirms a report: its touches count from now on.
 type touchAck struct {
 	term, report uint64
+	// decided says that what the report asks is answered too. What was to be renewed is, unless one of the lists
+	// has it.
+	decided bool
+	gone    []int64 // no such session or lease
+	open    []int64 // its time is up, and what becomes of it is not settled
+	left    []timeLeft
 }
+
+// timeLeft is how long a session or lease has before it may expire.
+type timeLeft struct{ id, ms int64 }
 
 func appendRaft(b []byte, m *raftpb.Message) []byte {
 	b = append(b, byte(frameRaft))
@@ -115,35 +130,53 @@ func decodeForwardAck(body []byte) (*forwardAck, error) {
 }
 
 func (t *touch) encode() []byte {
-	b := appendUvarints([]byte{byte(frameTouch)}, t.term, t.report, uint64(len(t.ids)))
-	for _, id := range t.ids {
-		b = binary.BigEndian.AppendUint64(b, uint64(id))
+	b := make([]byte, 0, 1+5*binary.MaxVarintLen64+8*(len(t.ids)+len(t.renew)+len(t.look)))
+	b = appendUvarints(append(b, byte(frameTouch)), t.term, t.report)
+	for _, ids := range [][]int64{t.ids, t.renew, t.look} {
+		b = appendIDs(b, ids)
 	}
 	return b
 }
 
 func decodeTouch(body []byte) (*touch, error) {
 	r := frameReader{rest: body}
-	t := &touch{term: r.uvarint(), report: r.uvarint()}
-	n := r.uvarint()
-	if r.bad || n != uint64(len(r.rest))/8 || len(r.rest)%8 != 0 {
-		return nil, errFrame
-	}
-	t.ids = make([]int64, n)
-	for i := range t.ids {
-		t.ids[i] = int64(binary.BigEndian.Uint64(r.rest[8*i:]))
-	}
-	return t, nil
+	t := &touch{term: r.uvarint(), report: r.uvarint(), ids: r.ids(), renew: r.ids(), look: r.ids()}
+	return t, r.done()
 }
 
 func (a *touchAck) encode() []byte {
-	return appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report)
+	decided := uint64(0)
+	if a.decided {
+		decided = 1
+	}
+	b := appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report, decided)
+	b = appendIDs(appendIDs(b, a.gone), a.open)
+	b = binary.AppendUvarint(b, uint64(len(a.left)))
+	for _, l := range a.left {
+		b = binary.BigEndian.AppendUint64(b, uint64(l.id))
+		b = binary.BigEndian.AppendUint64(b, uint64(l.ms))
+	}
+	return b
 }
 
 func decodeTouchAck(body []byte) (*touchAck, error) {
 	r := frameReader{rest: body}
 	a := &touchAck{term: r.uvarint(), report: r.uvarint()}
+	decided := r.uvarint()
+	r.bad = r.bad || decided > 1
+	a.decided, a.gone, a.open = decided == 1, r.ids(), r.ids()
+	for range r.count(16) {
+		a.left = append(a.left, timeLeft{id: r.int64(), ms: r.int64()})
+	}
 	return a, r.done()
+}
+
+func appendIDs(b []byte, ids []int64) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = binary.BigEndian.AppendUint64(b, uint64(id))
+	}
+	return b
 }
 
 func appendUvarints(b []byte, vs ...uint64) []byte {
@@ -168,6 +201,36 @@ func (r *frameReader) uvarint() uint64 {
 	}
 	r.rest = r.rest[n:]
 	return v
+}
+
+// count takes the number of items of size bytes each that follow; 0 if they cannot all be there.
+func (r *frameReader) count(size int) int {
+	n := r.uvarint()
+	if r.bad || n > uint64(len(r.rest)/size) {
+		r.bad = true
+		return 0
+	}
+	return int(n)
+}
+
+// int64 takes a number of eight bytes, which count has seen to be there.
+func (r *frameReader) int64() int64 {
+	v := binary.BigEndian.Uint64(r.rest)
+	r.rest = r.rest[8:]
+	return int64(v)
+}
+
+// ids takes a list of ids; nil for an empty one.
+func (r *frameReader) ids() []int64 {
+	n := r.count(8)
+	if n == 0 {
+		return nil
+	}
+	ids := make([]int64, n)
+	for i := range ids {
+		ids[i] = r.int64()
+	}
+	return ids
 }
 
 func (r *frameReader) bytes() []byte {

@@ -164,6 +164,10 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 		m.raft.ReportUnreachable(in.To)
 	case Touched:
 		m.keeper.touch(in.IDs)
+	case Ask:
+		m.keeper.asker.add(in)
+	case GiveUp:
+		m.keeper.asker.giveUp(in.Number)
 	case Transfer:
 		m.transfer(in.To)
 	}
@@ -173,16 +177,20 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 
 // flush moves everything on that can move, until nothing does.
 func (m *Member) flush() {
-	m.drain()
-	for m.orders.proposeBatch() {
-		m.drain()
-	}
-	m.orders.forwardQueue()
-	if m.mayRead() {
-		if identity := m.reads.begin(); identity != nil {
-			m.raft.ReadIndex(identity)
+	for m.drain(); ; m.drain() {
+		for m.orders.proposeBatch() {
 			m.drain()
 		}
+		m.orders.forwardQueue()
+		m.keeper.flush()
+		if !m.mayRead() {
+			return
+		}
+		identity := m.reads.begin()
+		if identity == nil {
+			return
+		}
+		m.raft.ReadIndex(identity)
 	}
 }
 

@@ -193,9 +193,15 @@ func TestFrames(t *testing.T) {
 		same(t, f.encode(), frameForward, f, decodeForward)
 		a := &forwardAck{term: u("term"), incarnation: u("incarnation"), epoch: u("epoch"), next: u("next"), closed: u("closed")}
 		same(t, a.encode(), frameForwardAck, a, decodeForwardAck)
-		to := &touch{term: u("term"), report: u("report"), ids: rapid.SliceOf(rapid.Int64()).Draw(t, "ids")}
+		ids := func(name string) []int64 {
+			return slices.Clip(append([]int64(nil), rapid.SliceOfN(rapid.Int64(), 0, 4).Draw(t, name)...))
+		}
+		to := &touch{term: u("term"), report: u("report"), ids: ids("ids"), renew: ids("renew"), look: ids("look")}
 		same(t, to.encode(), frameTouch, to, decodeTouch)
-		ta := &touchAck{term: u("term"), report: u("report")}
+		ta := &touchAck{term: u("term"), report: u("report"), decided: rapid.Bool().Draw(t, "decided"), gone: ids("gone"), open: ids("open")}
+		for _, id := range ids("left") {
+			ta.left = append(ta.left, timeLeft{id: id, ms: rapid.Int64().Draw(t, "ms")})
+		}
 		same(t, ta.encode(), frameTouchAck, ta, decodeTouchAck)
 	})
 }
@@ -206,7 +212,7 @@ func same[T any](t *rapid.T, frame []byte, kind frameKind, want *T, decode func(
 	if err != nil || frameKind(frame[0]) != kind {
 		t.Fatalf("kind %d: %v", frame[0], err)
 	}
-	unexported := cmp.AllowUnexported(forward{}, forwardAck{}, touch{}, touchAck{})
+	unexported := cmp.AllowUnexported(forward{}, forwardAck{}, touch{}, touchAck{}, timeLeft{})
 	if diff := cmp.Diff(want, got, unexported); diff != "" {
 		t.Fatal(diff)
 	}
@@ -223,8 +229,8 @@ func same[T any](t *rapid.T, frame []byte, kind frameKind, want *T, decode func(
 // FuzzFrame gives decoders whatever a peer may send.
 func FuzzFrame(f *testing.F) {
 	f.Add((&forward{term: 1, incarnation: 2, epoch: 3, seq: 4, proposals: [][]byte{{1}, nil}}).encode())
-	f.Add((&touch{term: 1, report: 2, ids: []int64{-1}}).encode())
-	f.Add((&touchAck{}).encode())
+	f.Add((&touch{term: 1, report: 2, ids: []int64{-1}, renew: []int64{3, 4}, look: []int64{5}}).encode())
+	f.Add((&touchAck{decided: true, gone: []int64{1}, open: []int64{2}, left: []timeLeft{{3, 4}}}).encode())
 	f.Add((&forwardAck{}).encode())
 	f.Add(encodeConf(&raftpb.ConfState{Voters: []uint64{1, 2}, AutoLeave: proto.Bool(true)}))
 	f.Add([]byte{2, 0, 0, 0, 0, 255, 255, 255, 255, 15})
@@ -237,10 +243,12 @@ func FuzzFrame(f *testing.F) {
 			t.Errorf("%d proposals of %d bytes", len(fw.proposals), len(b))
 		}
 		_, _ = decodeForwardAck(b[1:])
-		if tc, err := decodeTouch(b[1:]); err == nil && 8*len(tc.ids) > len(b) {
-			t.Errorf("%d ids of %d bytes", len(tc.ids), len(b))
+		if tc, err := decodeTouch(b[1:]); err == nil && 8*(len(tc.ids)+len(tc.renew)+len(tc.look)) > len(b) {
+			t.Errorf("%d ids of %d bytes", len(tc.ids)+len(tc.renew)+len(tc.look), len(b))
 		}
-		_, _ = decodeTouchAck(b[1:])
+		if a, err := decodeTouchAck(b[1:]); err == nil && 8*(len(a.gone)+len(a.open)+2*len(a.left)) > len(b) {
+			t.Errorf("%d answers of %d bytes", len(a.gone)+len(a.open)+len(a.left), len(b))
+		}
 		if conf, err := decodeConf(b); err == nil {
 			if again, err := decodeConf(encodeConf(conf)); err != nil || !proto.Equal(conf, again) {
 				t.Errorf("%v becomes %v, %v", conf, again, err)

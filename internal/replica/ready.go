@@ -99,6 +99,7 @@ func (m *Member) wasApplied(in Applied) {
 	m.applied, m.appliedTerm = last.GetIndex(), last.GetTerm()
 	m.bootstrapped = m.bootstrapped || in.Bootstrapped
 	m.keeper.follow(in.Leases)
+	m.keeper.decide()
 	m.respond(in.Apply.responses)
 	m.orders.maybeBootstrap()
 }
@@ -108,6 +109,7 @@ func (m *Member) officeChanged(soft raft.SoftState) {
 	was := m.leads()
 	lead := m.soft.Lead
 	m.soft = soft
+	m.keeper.asker.restart()
 	switch {
 	case m.leads() && !was:
 		m.orders.receivers = make(map[uint64]*forwardReceiver)
@@ -127,7 +129,7 @@ func (m *Member) readAnswered(rs raft.ReadState) {
 	var ids []uint64
 	for _, id := range m.reads.answered(rs.RequestCtx) {
 		if id&proofBit != 0 {
-			m.keeper.proven(id)
+			m.keeper.proven(id, rs.Index)
 			continue
 		}
 		ids = append(ids, id)

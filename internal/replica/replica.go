@@ -59,6 +59,7 @@ type Replica struct {
 	checked   bool     // CheckSettings was asked; owned by runApplier
 	store     *Store
 	waiters   *Waiters
+	inquiries *inquiries
 	gate      *gate
 	budget    *semaphore.Weighted
 	transport Transport
@@ -89,7 +90,7 @@ type applierJob struct {
 // New makes a Replica from what is on its disk. Nothing happens before Run.
 func New(o Options) (*Replica, error) {
 	r := &Replica{
-		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24),
+		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24), inquiries: newInquiries(),
 		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
 		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),

@@ -52,7 +52,10 @@ type sessionCheck struct {
 	heardAt   int64 // when the client was last vouched for
 	closing   bool  // the client asked for its end
 	lease     bool  // it is an etcd lease
-	endedAt   int64 // when it was first seen to end; 0: lives
+	granted   bool  // the lease was there
+	// leftAt is when the client asked how much time its lease has left, and left what it was told, in ms.
+	left, leftAt int64
+	endedAt      int64 // when it was first seen to end; 0: lives
 }
 
 func newChecks() *checks {
@@ -175,7 +178,7 @@ func (c *checks) returned(what string, floor, seq uint64) {
 // began returns the highest position that anybody has been told so far.
 func (c *checks) began() uint64 { return c.newest }
 
-// leases checks that no session ends while its client has been vouched for.
+// leases checks that no session ends while its client has been vouched for, and no lease before its time.
 func (c *checks) leases(changes []state.LeaseChange) {
 	for _, l := range changes {
 		s := c.sessions[l.ID]
@@ -185,7 +188,8 @@ func (c *checks) leases(changes []state.LeaseChange) {
 		c.world.note("session or lease %x ends", l.ID)
 		s.endedAt = c.world.now
 		if s.lease {
-			continue // a touch of a lease is not acknowledged: its client cannot know
+			c.endedInTime(l.ID, s)
+			continue
 		}
 		// A member vouches for as long as a third after a report that the leader confirmed, and that
 		// holds the pings up to it, four of which fit a timeout; clocks differ by at most a twentieth
@@ -197,7 +201,7 @@ func (c *checks) leases(changes []state.LeaseChange) {
 	}
 }
 
-// probe asks every member for a write and a read; all must succeed before the run ends.
+// probe asks every member for a write, a read and about a lease that is not there; all must succeed before the run ends.
 func (w *World) probe() {
 	for _, n := range w.nodes {
 		if !n.up {
@@ -212,6 +216,11 @@ func (w *World) probe() {
 		n.readIndex(func(err error) {
 			if err == nil {
 				w.check.probes[n.id] |= 2
+			}
+		})
+		n.ask(1, true, func(a replica.Answer, err error) {
+			if err == nil && !a.Known {
+				w.check.probes[n.id] |= 4
 			}
 		})
 	}
@@ -235,7 +244,7 @@ func (c *checks) access(a access) (answered func(value string, done bool)) {
 func (c *checks) end() {
 	w := c.world
 	for _, n := range w.nodes {
-		if c.probes[n.id] != 3 {
+		if c.probes[n.id] != 7 && w.cfg.Bug != LocalKeepAlive {
 			w.fail("member %d does not serve after the faults have ended (probe %d)", n.id, c.probes[n.id])
 		}
 		if n.up && n.applied != c.lastIndex {
@@ -252,6 +261,7 @@ func (c *checks) end() {
 		c.readsMatch(v)
 		c.sessionsMatch(v)
 		c.leasesMatch(v)
+		c.leaseKeysGoTogether(v)
 	})
 }
 

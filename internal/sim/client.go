@@ -103,13 +103,8 @@ func (c *client) keyOp(op int) {
 	switch c.world.rng.IntN(12) {
 	case 0, 1, 2, 3:
 		c.get(op, n, key)
-	case 10:
-		c.grant(op, n)
-	case 11:
-		if c.lease != 0 {
-			n.touch(c.lease, 0)
-		}
-		c.write(op, n, &command.Put{Key: fmt.Sprintf("l%d", c.name), Value: c.value(), Lease: c.lease}, "", "")
+	case 10, 11:
+		c.leaseOp(op, n)
 	case 4:
 		c.write(op, n, &command.DeleteRange{Key: key, PrevKV: true}, key, "")
 	case 5, 6:
@@ -131,20 +126,6 @@ func (c *client) write(op int, n *node, cmd command.Command, key, value string) 
 		if err == nil {
 			record(value, r.Code == state.OK)
 			c.world.check.returned(fmt.Sprintf("a write by client %d", c.name), floor, r.Seq)
-		}
-		c.answered(op)
-	})
-}
-
-// grant makes a lease that the client keeps in touch with now and then, until it makes another.
-func (c *client) grant(op int, n *node) {
-	w := c.world
-	id, ttl := int64(w.rng.Uint64()>>1), 1+w.rng.Int64N(4)
-	w.check.sessions[id] = &sessionCheck{timeoutMS: ttl * 1000, heardAt: w.now, lease: true}
-	n.propose(command.Caller{Protocol: command.Etcd}, &command.LeaseGrant{ID: id, TTL: ttl}, func(r state.Result, err error) {
-		if err == nil && r.Code == state.OK {
-			c.lease = id
-			w.check.sessions[id].heardAt = w.now
 		}
 		c.answered(op)
 	})

@@ -18,6 +18,8 @@ const (
 	ForwardTwice
 	// SnapshotWithoutSession leaves the sessions out of snapshots.
 	SnapshotWithoutSession
+	// LocalKeepAlive passes the word of the client's member off as the leader's.
+	LocalKeepAlive
 )
 
 // Bugs names the planted bugs.
@@ -27,6 +29,7 @@ var Bugs = map[string]Bug{
 	"local-read":               LocalRead,
 	"forward-twice":            ForwardTwice,
 	"snapshot-without-session": SnapshotWithoutSession,
+	"local-keep-alive":         LocalKeepAlive,
 }
 
 // Config is what a seed decides.

@@ -55,6 +55,8 @@ type node struct {
 	reads    map[uint64]func(error)
 	waiting  []readWait
 	nextRead uint64
+	asks     map[uint64]func(replica.Answer, error)
+	nextAsk  uint64
 	touched  map[int64]bool
 }
 
@@ -116,6 +118,7 @@ func (n *node) start() {
 	n.applied = disk.Boot.SnapshotIndex
 	n.appends, n.writing, n.applies, n.applying, n.saving = nil, false, nil, false, false
 	n.reads, n.waiting, n.touched = make(map[uint64]func(error)), nil, make(map[int64]bool)
+	n.asks = make(map[uint64]func(replica.Answer, error))
 	n.log.recovered(disk)
 	w.note("n%d starts at snapshot %d with %d entries", n.id, disk.Boot.SnapshotIndex, len(disk.Boot.Entries))
 	w.check.applied(n)
@@ -197,6 +200,9 @@ func (n *node) step(in replica.Input) {
 	n.applies = append(n.applies, fx.Apply...)
 	for _, r := range fx.ReadReady {
 		n.readReady(r)
+	}
+	for _, a := range fx.Answers {
+		n.answered(a)
 	}
 	n.waiters.Fail(fx.NotDone, replica.ErrNotDone)
 	n.pumpWriter()
@@ -421,8 +427,8 @@ func (n *node) crashFor(delay int64) {
 	n.pausedUntil = 0
 	w.note("n%d crashes at applied %d", n.id, n.applied)
 	n.fs = n.fs.Crash(vfs.Survival{Percent: int(w.cfg.Survive * 100), Seed: w.rng.Uint64()})
-	waiters, reads, waiting := n.waiters, n.reads, n.waiting
-	n.reads, n.waiting = nil, nil
+	waiters, reads, waiting, asks := n.waiters, n.reads, n.waiting, n.asks
+	n.reads, n.waiting, n.asks = nil, nil, nil
 	if waiters != nil {
 		waiters.Fail(waiters.All(), replica.ErrUnknown)
 	}
@@ -431,6 +437,9 @@ func (n *node) crashFor(delay int64) {
 	}
 	for _, r := range waiting {
 		r.done(replica.ErrStopped)
+	}
+	for _, number := range sortedKeys(asks) {
+		asks[number](replica.Answer{}, replica.ErrStopped)
 	}
 	epoch := n.epoch
 	w.after(delay, func() {

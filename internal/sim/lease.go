@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/replica"
+)
+
+// What etcd clients do with leases, and what must hold of them.
+
+// ask asks the leader about one lease, as a client of this member does.
+func (n *node) ask(id int64, renew bool, done func(replica.Answer, error)) {
+	if n.world.cfg.Bug == LocalKeepAlive && renew {
+		n.later(0, func() { done(replica.Answer{Known: true}, nil) })
+		return
+	}
+	n.nextAsk++
+	number := n.nextAsk
+	n.asks[number] = done
+	n.later(patience, func() {
+		if n.asks[number] != nil {
+			delete(n.asks, number)
+			n.step(replica.GiveUp{Number: number})
+			done(replica.Answer{}, replica.ErrTimeout)
+		}
+	})
+	n.step(replica.Ask{Number: number, IDs: []int64{id}, Renew: renew})
+}
+
+// answered hands an answer to the client who waits for it.
+func (n *node) answered(a replica.Answer) {
+	if done := n.asks[a.Number]; done != nil {
+		delete(n.asks, a.Number)
+		done(a, nil)
+	}
+}
+
+// leaseKeys is under how many keys a client puts with its lease. Nobody deletes them.
+const leaseKeys = 3
+
+// leaseOp is one of the things that clients do with leases one after the other.
+func (c *client) leaseOp(op int, n *node) {
+	w := c.world
+	switch {
+	case c.lease == 0 || w.chance(0.3):
+		c.grant(op, n)
+	case w.chance(0.1):
+		w.check.sessions[c.lease].closing = true
+		c.write(op, n, &command.LeaseRevoke{ID: c.lease}, "", "")
+		c.lease = 0
+	default:
+		key := fmt.Sprintf("l%d.%d", c.name, w.rng.IntN(leaseKeys))
+		c.write(op, n, &command.Put{Key: key, Value: c.value(), Lease: c.lease}, "", "")
+	}
+}
+
+// grant makes a lease that the client keeps alive until it makes another, or tires of it.
+func (c *client) grant(op int, n *node) {
+	w := c.world
+	id, ttl := int64(w.rng.Uint64()>>1), 1+w.rng.Int64N(4)
+	s := &sessionCheck{timeoutMS: ttl * 1000, heardAt: w.now, lease: true}
+	w.check.sessions[id] = s
+	n.propose(command.Caller{Protocol: command.Etcd}, &command.LeaseGrant{ID: id, TTL: ttl}, func(r state.Result, err error) {
+		if err == nil && r.Code == state.OK {
+			s.granted, c.lease = true, id
+			w.after(w.between(0, ttl*second/2), func() { c.keepAlive(id) })
+		}
+		c.answered(op)
+	})
+}
+
+// keepAlive keeps a lease alive, through whatever member is there, as long as the client has it.
+func (c *client) keepAlive(id int64) {
+	w := c.world
+	s := w.check.sessions[id]
+	if c.lease != id || w.now > w.cfg.FaultTime+w.cfg.HealTime-17*second || w.chance(0.02) {
+		return
+	}
+	w.after(s.timeoutMS*millisecond/3, func() { c.keepAlive(id) })
+	n := c.somebody()
+	if n == nil {
+		return
+	}
+	asked := w.now
+	if w.chance(0.2) {
+		n.ask(id, false, func(a replica.Answer, err error) { w.check.looked(id, asked, a, err) })
+		return
+	}
+	if w.chance(0.05) {
+		unknown := int64(w.rng.Uint64() >> 1)
+		n.ask(unknown, true, func(a replica.Answer, err error) {
+			if err == nil && a.Known {
+				w.fail("lease %x was never granted, but is kept alive", unknown)
+			}
+		})
+	}
+	n.ask(id, true, func(a replica.Answer, err error) { w.check.renewed(id, asked, a, err) })
+}
+
+// renewed notes the answer to a keep-alive, which was asked for at a time.
+func (c *checks) renewed(id, asked int64, a replica.Answer, err error) {
+	s := c.sessions[id]
+	switch {
+	case err != nil:
+	case !a.Known:
+		c.mustHaveEnded(id, s)
+	default:
+		s.heardAt = max(s.heardAt, asked)
+		c.endedInTime(id, s)
+	}
+}
+
+// looked notes the answer to the question how much time a lease has.
+func (c *checks) looked(id, asked int64, a replica.Answer, err error) {
+	s := c.sessions[id]
+	switch {
+	case err != nil:
+	case !a.Known:
+		c.mustHaveEnded(id, s)
+	case a.LeftMS < 0 || a.LeftMS > s.timeoutMS+electionTicks*tickMS:
+		c.world.fail("lease %x with TTL %d ms is said to have %d ms left", id, s.timeoutMS, a.LeftMS)
+	default:
+		s.left, s.leftAt = a.LeftMS, asked
+		c.endedInTime(id, s)
+	}
+}
+
+// mustHaveEnded checks that a lease of which a client was told that it is not there has indeed ended.
+func (c *checks) mustHaveEnded(id int64, s *sessionCheck) {
+	if s.granted && s.endedAt == 0 {
+		c.world.fail("a client is told that lease %x is gone, but nothing has ended it", id)
+	}
+}
+
+// endedInTime checks that a lease, unless it was revoked, did not end before what its client was told: it had its whole
+// TTL when the last keep-alive that was confirmed was asked for, and so much left when that was asked. Clocks differ by
+// at most a twentieth.
+func (c *checks) endedInTime(id int64, s *sessionCheck) {
+	if s.endedAt == 0 || s.closing {
+		return
+	}
+	if s.endedAt-s.heardAt < s.timeoutMS*millisecond*94/100 {
+		c.world.fail("lease %x with TTL %d ms ends %s after the keep-alive that was confirmed was asked for", id, s.timeoutMS, stamp(s.endedAt-s.heardAt))
+	}
+	if s.endedAt-s.leftAt < s.left*millisecond*94/100 {
+		c.world.fail("lease %x ends %s after it was said to have %d ms left", id, stamp(s.endedAt-s.leftAt), s.left)
+	}
+}
+
+// leaseKeysGoTogether checks in the history that all keys of a lease which ends vanish at one revision.
+func (c *checks) leaseKeysGoTogether(v state.View) {
+	leaseOf := map[string]int64{}
+	ending := map[int64]string{} // leases whose keys go at the revision under way, with one of the keys
+	at := int64(0)
+	settle := func() {
+		for _, key := range slices.Sorted(maps.Keys(leaseOf)) {
+			if first, ends := ending[leaseOf[key]]; ends {
+				c.world.fail("key %q of lease %x goes at revision %d, but key %q stays", first, leaseOf[key], at, key)
+			}
+		}
+		clear(ending)
+	}
+	v.Log(false).Each(1, func(change *state.Change) bool {
+		if change.Revision != at {
+			settle()
+			at = change.Revision
+		}
+		switch {
+		case change.Key[0] != 'l':
+		case change.Deleted:
+			ending[leaseOf[change.Key]] = change.Key
+			delete(leaseOf, change.Key)
+		default:
+			leaseOf[change.Key] = change.KeyValue().Lease
+		}
+		return true
+	})
+	settle()
+}
