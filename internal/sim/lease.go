@@ -67,7 +67,11 @@ func (c *client) grant(op int, n *node) {
 	n.propose(command.Caller{Protocol: command.Etcd}, &command.LeaseGrant{ID: id, TTL: ttl}, func(r state.Result, err error) {
 		if err == nil && r.Code == state.OK {
 			s.granted, c.lease = true, id
-			w.after(w.between(0, ttl*second/2), func() { c.keepAlive(id) })
+			wait := w.between(0, ttl*second/2)
+			if w.chance(0.5) {
+				wait = 0 // the leader may not yet have applied what this member has
+			}
+			w.after(wait, func() { c.keepAlive(id) })
 		}
 		c.answered(op)
 	})
