@@ -22,6 +22,11 @@ var errTooManyRequests = status.Error(codes.Unknown, rpctypes.ErrorDesc(rpctypes
 // errNotBootstrapped is retryable: a member that has no settings yet is about to get them.
 var errNotBootstrapped = status.Error(codes.Unavailable, "okapi: the cluster is not bootstrapped yet")
 
+// tooManyLeases refuses a grant beyond the bound, which etcd does not have.
+func tooManyLeases(most int) error {
+	return status.Errorf(codes.ResourceExhausted, "okapi: too many leases: there are %d, and no more are granted", most)
+}
+
 // refusal is the status for a command or read that ended with code; nil for OK. detail names key
 // and reason and is sent where etcd has no text of its own.
 func refusal(code state.Code, detail string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +32,12 @@ type fakeReplica struct {
 	hold       chan struct{} // Propose and ReadIndex wait until it is closed or their context is done
 	holding    chan struct{} // receives one value for each that waits, if there is room
 
+	leaseErr  error                        // scripted error of KeepAlive and Remaining
+	left      map[int64]int64              // ms, by lease; the whole TTL of those that are not in it
+	lag       func()                       // run once by KeepAlive, when it has found out: what it does is news to the caller
+	keptAlive [][]int64                    // calls of KeepAlive
+	hidden    map[int64]command.LeaseGrant // leases that the leader knows and this member learns with a read index
+
 	proposed   []command.Command
 	readIndex  int
 	localReads int
@@ -48,10 +55,14 @@ func newFakeReplica() *fakeReplica {
 
 // apply runs one command; the caller holds mu or is alone.
 func (f *fakeReplica) apply(cmd command.Command) state.Result {
+	return f.applyAs(command.Caller{Protocol: command.Etcd}, cmd)
+}
+
+func (f *fakeReplica) applyAs(caller command.Caller, cmd command.Command) state.Result {
 	f.index++
 	f.machine.Apply(&state.Entry{Index: f.index, Term: f.status.Term, Batch: command.Batch{
 		Time:      1_700_000_000_000 + int64(f.index),
-		Proposals: []command.Proposal{{Caller: command.Caller{Protocol: command.Etcd}, Command: cmd}},
+		Proposals: []command.Proposal{{Caller: caller, Command: cmd}},
 	}}, &f.out, nil)
 	return f.out.Results[0]
 }
@@ -95,6 +106,11 @@ func (f *fakeReplica) ReadIndex(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.readIndex++
+	for id := range f.hidden {
+		grant := f.hidden[id]
+		f.apply(&grant)
+	}
+	clear(f.hidden)
 	return f.readErr
 }
 
@@ -103,6 +119,53 @@ func (f *fakeReplica) Read(fn func(state.View)) {
 	defer f.mu.Unlock()
 	f.localReads++
 	fn(f.machine.View())
+}
+
+// KeepAlive implements Leases.
+func (f *fakeReplica) KeepAlive(ctx context.Context, ids []int64) ([]bool, error) {
+	if err := f.waitHeld(ctx); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.keptAlive = append(f.keptAlive, slices.Clone(ids))
+	if f.leaseErr != nil {
+		return nil, f.leaseErr
+	}
+	kept := make([]bool, len(ids))
+	for i, id := range ids {
+		_, hidden := f.hidden[id]
+		_, known := f.machine.View().Lease(id)
+		kept[i] = known || hidden
+	}
+	if f.lag != nil {
+		f.lag()
+		f.lag = nil
+	}
+	return kept, nil
+}
+
+// Remaining implements Leases.
+func (f *fakeReplica) Remaining(ctx context.Context, id int64) (int64, bool, error) {
+	if err := f.waitHeld(ctx); err != nil {
+		return 0, false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.leaseErr != nil {
+		return 0, false, f.leaseErr
+	}
+	lease, known := f.machine.View().Lease(id)
+	_, hidden := f.hidden[id]
+	ms, scripted := f.left[id]
+	if !scripted {
+		ms = lease.TTLMS
+	}
+	if f.lag != nil {
+		f.lag()
+		f.lag = nil
+	}
+	return ms, known || hidden, nil
 }
 
 func (f *fakeReplica) Status() Status {
@@ -139,13 +202,14 @@ type running struct {
 	ended    chan error
 	conn     *grpc.ClientConn
 	kv       pb.KVClient
+	lease    pb.LeaseClient
 }
 
 // serve runs a server until the test ends; change may alter its options.
 func serve(t testing.TB, change func(*Options)) *running {
 	t.Helper()
 	r := &running{replica: newFakeReplica(), listener: bufconn.Listen(1 << 16), ended: make(chan error, 1)}
-	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica}
+	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica, Leases: r.replica}
 	if change != nil {
 		change(&o)
 	}
@@ -153,14 +217,8 @@ func serve(t testing.TB, change func(*Options)) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() { r.ended <- server.Run(ctx) }()
-	conn, err := grpc.NewClient("passthrough:///okapi",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return r.listener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
-	if err != nil {
-		t.Fatalf("make client: %v", err)
-	}
-	r.conn, r.kv = conn, pb.NewKVClient(conn)
+	conn := r.dial(t)
+	r.conn, r.kv, r.lease = conn, pb.NewKVClient(conn), pb.NewLeaseClient(conn)
 	t.Cleanup(func() {
 		conn.Close()
 		cancel()
@@ -174,6 +232,20 @@ func serve(t testing.TB, change func(*Options)) *running {
 		}
 	})
 	return r
+}
+
+// dial makes a connection of its own.
+func (r *running) dial(t testing.TB) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///okapi",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return r.listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
+	if err != nil {
+		t.Fatalf("make client: %v", err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 // web is an HTTP client of the server that keeps no connections.

@@ -219,7 +219,7 @@ func TestHalfAHandshakeIsClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newScripted()
-				server := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica()})
+				server := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica(), Leases: newFakeReplica()})
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { ended <- server.Run(ctx) }()
@@ -342,7 +342,7 @@ func TestAcceptGoesOnAfterTransientErrors(t *testing.T) {
 func TestBrokenListenerEndsRun(t *testing.T) {
 	l := newScripted()
 	l.errs <- errors.New("the socket is gone")
-	err := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica()}).Run(context.Background())
+	err := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica(), Leases: newFakeReplica()}).Run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "accept clients on 127.0.0.1:2379: the socket is gone") {
 		t.Errorf("got %v", err)
 	}
@@ -351,7 +351,7 @@ func TestBrokenListenerEndsRun(t *testing.T) {
 func TestRunOfACancelledContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := New(Options{Listeners: []net.Listener{newScripted()}, Replica: newFakeReplica()}).Run(ctx); err != nil {
+	if err := New(Options{Listeners: []net.Listener{newScripted()}, Replica: newFakeReplica(), Leases: newFakeReplica()}).Run(ctx); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

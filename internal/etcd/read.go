@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -56,6 +57,71 @@ func (k *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (result *state
 		return code
 	})
 	return result, revision, err
+}
+
+// leaseRead is what is read of a lease.
+type leaseRead struct {
+	state.Lease
+	keys []string // in byte order, if they were asked for
+}
+
+// readLease reads a lease, or a session taken as one, and says at which revision of the store; nil if there is
+// none. If it is known to the leader, the read is linearizable: this member may not have heard of it yet.
+func (l *leaseServer) readLease(ctx context.Context, r *pb.LeaseTimeToLiveRequest, known bool) (found *leaseRead, revision int64, err error) {
+	err = l.kv.read(ctx, !known, func(v state.View) state.Code {
+		revision = v.Revision()
+		lease, ok := v.Lease(r.GetID())
+		if !ok || !known {
+			return state.OK
+		}
+		found = &leaseRead{Lease: lease}
+		if r.GetKeys() {
+			found.keys = state.KeysOfLease(v, r.GetID())
+		}
+		return state.OK
+	})
+	if found != nil {
+		slices.Sort(found.keys)
+	}
+	return found, revision, err
+}
+
+// readLeases lists the leases that this member knows, by id. In etcd the leader's list is in the order of the time
+// left, and that of any other member in none (server/lease/lessor.go, Leases and Demote), so a client can rely on no order;
+// nor does etcd prove that the list is not old.
+func (l *leaseServer) readLeases() (ids []int64, revision int64) {
+	l.kv.replica.Read(func(v state.View) {
+		revision = v.Revision()
+		ids = state.GrantedLeases(v)
+	})
+	slices.Sort(ids)
+	return ids, revision
+}
+
+// readTTLs returns the TTL of those ids that are leases here, in seconds, and whether some are not known here.
+func (l *leaseServer) readTTLs(ids []int64) (ttls map[int64]int64, missing bool) {
+	ttls = make(map[int64]int64, len(ids))
+	l.kv.replica.Read(func(v state.View) {
+		for _, id := range ids {
+			lease, ok := v.Lease(id)
+			missing = missing || !ok
+			if ok && !lease.Session {
+				ttls[id] = lease.TTL
+			}
+		}
+	})
+	return ttls, missing
+}
+
+// checkRoom refuses another lease if there are as many as may be. It looks at this member's state, so grants that are
+// under way may exceed the bound by their number.
+func (l *leaseServer) checkRoom() error {
+	count := 0
+	l.kv.replica.Read(func(v state.View) { count = state.GrantedLeaseCount(v) })
+	if count >= l.max {
+		return tooManyLeases(l.max)
+	}
+	return nil
 }
 
 // readOnly reports whether a txn can be answered from a view: all operations of both branches are

@@ -25,6 +25,17 @@ type Replica interface {
 	Status() Status
 }
 
+// Leases is what of leases only the leader knows. Its errors are those of Replica.Propose, and leave open whether
+// leases were renewed. Implementations are safe for concurrent use.
+type Leases interface {
+	// KeepAlive gives leases their whole TTL again, and returns once that is certain. kept[i] tells whether
+	// there is a lease or session ids[i]; one whose time is just up is waited for until it is gone or was saved. The ids are only read.
+	KeepAlive(ctx context.Context, ids []int64) (kept []bool, err error)
+	// Remaining tells how many milliseconds a lease or session has before it may expire; known is false if
+	// there is none.
+	Remaining(ctx context.Context, id int64) (ms int64, known bool, err error)
+}
+
 // Status is how a member stands.
 type Status struct {
 	// ClusterID and MemberID never change in the life of a member.

@@ -105,3 +105,44 @@ func keyValues(kvs []state.KeyValue) []*mvccpb.KeyValue {
 	}
 	return out
 }
+
+// replyLeaseGrant is the response to a grant.
+func replyLeaseGrant(h *pb.ResponseHeader, r *state.LeaseResult) *pb.LeaseGrantResponse {
+	return &pb.LeaseGrantResponse{Header: h, ID: r.ID, TTL: r.TTL}
+}
+
+// replyLeaseRevoke is the response to a revocation.
+func replyLeaseRevoke(h *pb.ResponseHeader) *pb.LeaseRevokeResponse {
+	return &pb.LeaseRevokeResponse{Header: h}
+}
+
+// replyKeepAlive is the response to a keep-alive: ttl is in seconds, and 0 says that there is no such lease.
+func replyKeepAlive(h *pb.ResponseHeader, id, ttl int64) *pb.LeaseKeepAliveResponse {
+	return &pb.LeaseKeepAliveResponse{Header: h, ID: id, TTL: ttl}
+}
+
+// replyTimeToLive is the response to the question how long a lease has, of which leftMS are left.
+func replyTimeToLive(h *pb.ResponseHeader, l *leaseRead, leftMS int64) *pb.LeaseTimeToLiveResponse {
+	out := &pb.LeaseTimeToLiveResponse{Header: h, ID: l.ID, TTL: leftMS / 1000, GrantedTTL: l.TTL}
+	for _, key := range l.keys {
+		out.Keys = append(out.Keys, []byte(key))
+	}
+	return out
+}
+
+// replyNoLease is the response to the same question when there is no such lease: a TTL of -1, and no error
+// (server/etcdserver/api/v3rpc/lease.go).
+func replyNoLease(h *pb.ResponseHeader, id int64) *pb.LeaseTimeToLiveResponse {
+	return &pb.LeaseTimeToLiveResponse{Header: h, ID: id, TTL: -1}
+}
+
+// replyLeases is the list of leases.
+func replyLeases(h *pb.ResponseHeader, ids []int64) *pb.LeaseLeasesResponse {
+	statuses := make([]pb.LeaseStatus, len(ids))
+	out := &pb.LeaseLeasesResponse{Header: h, Leases: make([]*pb.LeaseStatus, len(ids))}
+	for i, id := range ids {
+		statuses[i].ID = id
+		out.Leases[i] = &statuses[i]
+	}
+	return out
+}

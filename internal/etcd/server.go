@@ -2,8 +2,10 @@ package etcd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -28,11 +30,19 @@ type Options struct {
 	// Replica is the member behind the door.
 	Replica Replica
 
+	// Leases keeps leases alive.
+	Leases Leases
+
 	// MaxRequestBytes bounds what a request adds to the log, in bytes of etcd's encoding; also the
 	// size that chunks of a RangeStream aim at. 1.5 MiB, etcd's max-request-bytes.
 	MaxRequestBytes int
 	// MaxTxnOps bounds the longest list of a txn. 128, etcd's max-txn-ops.
 	MaxTxnOps int
+	// MaxLeases bounds the leases of the cluster: each takes some 300 bytes of memory on every member. 1048576.
+	MaxLeases int
+	// MinLeaseTTL is what shorter TTLs of leases are raised to, in seconds. 2: etcd's one and a half election
+	// timeouts.
+	MinLeaseTTL int64
 	// RequestTimeout bounds how long a request waits for consensus. 7 s: etcd's five seconds and
 	// two of its election timeouts.
 	RequestTimeout time.Duration
@@ -49,6 +59,8 @@ type Options struct {
 
 	// Clock tells the time for the limits of handshakes. The clock of the operating system.
 	Clock clock.Clock
+	// Random is where the ids of leases come from. crypto/rand.
+	Random io.Reader
 	// Logger receives what an operator may act on. Nothing is logged without one.
 	Logger *slog.Logger
 }
@@ -56,9 +68,11 @@ type Options struct {
 // withDefaults fills what was left zero.
 func (o Options) withDefaults() Options {
 	invariant.Assert(len(o.Listeners) > 0, "the etcd door has a port")
-	invariant.Assert(o.Replica != nil, "the etcd door has a replica behind it")
+	invariant.Assert(o.Replica != nil && o.Leases != nil, "the etcd door has a replica behind it")
 	setDefault(&o.MaxRequestBytes, 3<<19)
 	setDefault(&o.MaxTxnOps, 128)
+	setDefault(&o.MaxLeases, 1<<20)
+	setDefault(&o.MinLeaseTTL, 2)
 	setDefault(&o.RequestTimeout, 7*time.Second)
 	setDefault(&o.HandshakeTimeout, 5*time.Second)
 	setDefault(&o.MaxHalfOpen, 1024)
@@ -66,6 +80,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.StreamWorkers, 64)
 	if o.Clock == nil {
 		o.Clock = clock.Real{}
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -87,6 +104,8 @@ type Server struct {
 	front   *front
 	grpc    *grpc.Server
 	http    *http.Server
+	// draining is closed when streams that have no end of their own are to end.
+	draining chan struct{}
 }
 
 // New makes a server. It owns the listeners of o from here on; nothing is accepted before Run.
@@ -111,8 +130,13 @@ func New(o Options) *Server {
 		},
 		grpc: newGRPC(o),
 		http: newHTTP(o, &probes{kv: kv}),
+
+		draining: make(chan struct{}),
 	}
 	pb.RegisterKVServer(s.grpc, kv)
+	pb.RegisterLeaseServer(s.grpc, &leaseServer{
+		kv: kv, leases: o.Leases, minTTL: o.MinLeaseTTL, max: o.MaxLeases, random: o.Random, draining: s.draining,
+	})
 	return s
 }
 
@@ -217,6 +241,7 @@ func (s *Server) runDrain(ctx context.Context) {
 			s.options.Logger.Warn("closing a client port", "address", l.Addr().String(), "error", err)
 		}
 	}
+	close(s.draining)
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.DrainTimeout)
 	defer cancel()
 	var web sync.WaitGroup

@@ -129,3 +129,14 @@ func translateCompare(c *pb.Compare) command.Compare {
 func translateCompact(r *pb.CompactionRequest) *command.Compact {
 	return &command.Compact{Revision: r.GetRevision()}
 }
+
+// translateLeaseGrant is the command for a grant, with the id that the client gave, and a TTL of at least minTTL
+// seconds.
+func translateLeaseGrant(r *pb.LeaseGrantRequest, minTTL int64) *command.LeaseGrant {
+	return &command.LeaseGrant{ID: r.GetID(), TTL: max(r.GetTTL(), minTTL)}
+}
+
+// translateLeaseRevoke is the command for a revocation.
+func translateLeaseRevoke(r *pb.LeaseRevokeRequest) *command.LeaseRevoke {
+	return &command.LeaseRevoke{ID: r.GetID()}
+}

@@ -33,6 +33,10 @@ func TestTranslateSingleRequests(t *testing.T) {
 			&command.DeleteRange{Key: "k", End: "l", PrevKV: true}},
 		{"compact", translateCompact(&pb.CompactionRequest{Revision: 12, Physical: true}),
 			&command.Compact{Revision: 12}},
+		{"grant", translateLeaseGrant(&pb.LeaseGrantRequest{ID: -7, TTL: 10}, 2), &command.LeaseGrant{ID: -7, TTL: 10}},
+		{"grant, short", translateLeaseGrant(&pb.LeaseGrantRequest{TTL: 1}, 2), &command.LeaseGrant{TTL: 2}},
+		{"grant, negative", translateLeaseGrant(&pb.LeaseGrantRequest{TTL: -1 << 63}, 15), &command.LeaseGrant{TTL: 15}},
+		{"revoke", translateLeaseRevoke(&pb.LeaseRevokeRequest{ID: 7}), &command.LeaseRevoke{ID: 7}},
 		{"empty txn", translateTxn(&pb.TxnRequest{}), &command.Txn{}},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
@@ -49,6 +53,8 @@ func TestTranslateKnowsEveryField(t *testing.T) {
 	}{
 		{&pb.PutRequest{}, 6}, {&pb.RangeRequest{}, 13}, {&pb.DeleteRangeRequest{}, 3},
 		{&pb.TxnRequest{}, 3}, {&pb.Compare{}, 9}, {&pb.RequestOp{}, 4}, {&pb.CompactionRequest{}, 2},
+		{&pb.LeaseGrantRequest{}, 2}, {&pb.LeaseRevokeRequest{}, 1}, {&pb.LeaseKeepAliveRequest{}, 1},
+		{&pb.LeaseTimeToLiveRequest{}, 2}, {&pb.LeaseLeasesRequest{}, 0},
 	} {
 		var d protoreflect.MessageDescriptor = c.message.ProtoReflect().Descriptor()
 		if got := d.Fields().Len(); got != c.fields {

@@ -7,7 +7,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// The checks of this file and their order are those of etcd's server/etcdserver/api/v3rpc/key.go.
+// The checks of this file and their order are those of etcd's server/etcdserver/api/v3rpc/key.go, where
+// nothing else is named.
 // None of them looks at the state.
 
 var (
@@ -117,4 +118,16 @@ func checkOp(op *pb.RequestOp, maxOps int) error {
 	default:
 		return rpctypes.ErrGRPCKeyNotFound
 	}
+}
+
+// leaseTTLMax is the longest TTL of a lease, in seconds (server/lease/lessor.go, MaxLeaseTTL).
+const leaseTTLMax = 9_000_000_000
+
+// checkLeaseGrant refuses a TTL that is too long. One that is too short is raised later. etcd checks this when it
+// applies the request, with the same effect.
+func checkLeaseGrant(r *pb.LeaseGrantRequest) error {
+	if r.GetTTL() > leaseTTLMax {
+		return rpctypes.ErrGRPCLeaseTTLTooLarge
+	}
+	return nil
 }

@@ -5,8 +5,12 @@ import (
 	"sync"
 )
 
-// inquiries lead the answers to Asks back to those who wait for them. It is safe for concurrent use.
-type inquiries struct {
+// Leases asks the leader what only it knows of sessions and leases. It is safe for concurrent use.
+type Leases struct {
+	inbox   *mailbox[Input]
+	stopped <-chan struct{}
+	status  func() MemberStatus
+
 	mu   sync.Mutex
 	last uint64
 	open map[uint64]*inquiry
@@ -19,43 +23,8 @@ type inquiry struct {
 	done    chan struct{} // closed when nothing is missing
 }
 
-func newInquiries() *inquiries { return &inquiries{open: make(map[uint64]*inquiry)} }
-
-// begin registers an Ask of n ids and returns its number.
-func (q *inquiries) begin(n int) (uint64, *inquiry) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.last++
-	one := &inquiry{answers: make([]Answer, n), missing: n, done: make(chan struct{})}
-	q.open[q.last] = one
-	return q.last, one
-}
-
-// forget drops an Ask whose caller has given up.
-func (q *inquiries) forget(number uint64) {
-	q.mu.Lock()
-	delete(q.open, number)
-	q.mu.Unlock()
-}
-
-// answer hands answers to those who wait.
-func (q *inquiries) answer(answers []Answer) {
-	if len(answers) == 0 {
-		return
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, a := range answers {
-		one := q.open[a.Number]
-		if one == nil {
-			continue
-		}
-		one.answers[a.At] = a
-		if one.missing--; one.missing == 0 {
-			delete(q.open, a.Number)
-			close(one.done)
-		}
-	}
+func newLeases(r *Replica) *Leases {
+	return &Leases{inbox: r.inbox, stopped: r.stopped, status: r.Status, open: make(map[uint64]*inquiry)}
 }
 
 // KeepAlive gives leases their whole time again and returns once the leader has confirmed it: kept[i] tells
@@ -64,8 +33,8 @@ func (q *inquiries) answer(answers []Answer) {
 //
 // The error is ErrNoLeader or ErrTimeout, when ctx is done first, or ErrStopped; leases may have been renewed. The
 // caller must not change ids.
-func (r *Replica) KeepAlive(ctx context.Context, ids []int64) (kept []bool, err error) {
-	answers, err := r.inquire(ctx, Ask{IDs: ids, Renew: true})
+func (l *Leases) KeepAlive(ctx context.Context, ids []int64) (kept []bool, err error) {
+	answers, err := l.inquire(ctx, Ask{IDs: ids, Renew: true})
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +47,8 @@ func (r *Replica) KeepAlive(ctx context.Context, ids []int64) (kept []bool, err 
 
 // Remaining asks the leader how many milliseconds a session or lease has for certain before it may expire; known is false if
 // there is none. The errors are those of KeepAlive.
-func (r *Replica) Remaining(ctx context.Context, id int64) (ms int64, known bool, err error) {
-	answers, err := r.inquire(ctx, Ask{IDs: []int64{id}})
+func (l *Leases) Remaining(ctx context.Context, id int64) (ms int64, known bool, err error) {
+	answers, err := l.inquire(ctx, Ask{IDs: []int64{id}})
 	if err != nil {
 		return 0, false, err
 	}
@@ -87,25 +56,62 @@ func (r *Replica) Remaining(ctx context.Context, id int64) (ms int64, known bool
 }
 
 // inquire asks the leader and waits for all answers.
-func (r *Replica) inquire(ctx context.Context, a Ask) ([]Answer, error) {
+func (l *Leases) inquire(ctx context.Context, a Ask) ([]Answer, error) {
 	if len(a.IDs) == 0 {
 		return nil, nil
 	}
-	number, one := r.inquiries.begin(len(a.IDs))
+	number, one := l.begin(len(a.IDs))
 	a.Number = number
-	r.inbox.put(a)
+	l.inbox.put(a)
 	select {
 	case <-one.done:
 		return one.answers, nil
-	case <-r.stopped:
-		r.inquiries.forget(number)
+	case <-l.stopped:
+		l.forget(number)
 		return nil, ErrStopped
 	case <-ctx.Done():
-		r.inquiries.forget(number)
-		r.inbox.put(GiveUp{Number: number})
-		if r.Status().Leader == 0 {
+		l.forget(number)
+		l.inbox.put(GiveUp{Number: number})
+		if l.status().Leader == 0 {
 			return nil, ErrNoLeader
 		}
 		return nil, ErrTimeout
+	}
+}
+
+// begin registers an Ask of n ids and returns its number.
+func (l *Leases) begin(n int) (uint64, *inquiry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	one := &inquiry{answers: make([]Answer, n), missing: n, done: make(chan struct{})}
+	l.open[l.last] = one
+	return l.last, one
+}
+
+// forget drops an Ask whose caller has given up.
+func (l *Leases) forget(number uint64) {
+	l.mu.Lock()
+	delete(l.open, number)
+	l.mu.Unlock()
+}
+
+// answer hands answers to those who wait.
+func (l *Leases) answer(answers []Answer) {
+	if len(answers) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range answers {
+		one := l.open[a.Number]
+		if one == nil {
+			continue
+		}
+		one.answers[a.At] = a
+		if one.missing--; one.missing == 0 {
+			delete(l.open, a.Number)
+			close(one.done)
+		}
 	}
 }

@@ -52,6 +52,9 @@ const tailBytes = 8 << 20
 
 // Replica runs a Member, its Persister and its Applier. All methods are safe for concurrent use.
 type Replica struct {
+	// Leases asks the leader about sessions and leases.
+	Leases *Leases
+
 	opts      Options
 	member    *Member // owned by runLoop
 	persister *Persister
@@ -59,7 +62,6 @@ type Replica struct {
 	checked   bool     // CheckSettings was asked; owned by runApplier
 	store     *Store
 	waiters   *Waiters
-	inquiries *inquiries
 	gate      *gate
 	budget    *semaphore.Weighted
 	transport Transport
@@ -90,14 +92,14 @@ type applierJob struct {
 // New makes a Replica from what is on its disk. Nothing happens before Run.
 func New(o Options) (*Replica, error) {
 	r := &Replica{
-		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24), inquiries: newInquiries(),
+		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24),
 		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
 		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
 
 		started: o.Clock.Now(), touched: make(map[int64]struct{}), ready: make(chan struct{}), serving: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	r.archive = newArchive(r)
+	r.archive, r.Leases = newArchive(r), newLeases(r)
 	r.applier = NewApplier(o.ID, r.store, r.waiters)
 	member, err := NewMember(MemberOptions{
 		ID: o.ID, Incarnation: o.Incarnation, Boot: o.Disk.Boot, Log: o.Disk.Log,

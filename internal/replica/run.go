@@ -107,7 +107,7 @@ func (r *Replica) carryOut(fx *Effects) {
 	for _, ready := range fx.ReadReady {
 		r.gate.ready(ready)
 	}
-	r.inquiries.answer(fx.Answers)
+	r.Leases.answer(fx.Answers)
 	if len(fx.NotDone) > 0 {
 		r.waiters.Fail(fx.NotDone, ErrNotDone)
 	}

@@ -250,7 +250,8 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 	if len(m.ports.clients) > 0 {
 		doors.run(func() error {
 			return etcd.New(etcd.Options{
-				Listeners: m.ports.clients, Replica: etcdReplica{m.replica, ids.ClusterID, ids.Self.ID},
+				Listeners: m.ports.clients, Replica: etcdReplica{m.replica, ids.ClusterID, ids.Self.ID}, Leases: m.replica.Leases,
+				MinLeaseTTL:     minLeaseTTL(m.cfg),
 				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
 				RequestTimeout: 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond,
 			}).Run(ctx)

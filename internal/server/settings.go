@@ -52,6 +52,13 @@ func quota(flag int64) int64 {
 	return memoryBytes() / 4
 }
 
+// minLeaseTTL is the shortest TTL of an etcd lease, in seconds: one and a half election timeouts, counted in heartbeats
+// and rounded up, as etcd does (server/etcdserver/server.go), so that a change of leaders ends no lease that is kept alive.
+func minLeaseTTL(cfg config.Config) int64 {
+	ticks := 3 * (cfg.ElectionTimeoutMS / cfg.HeartbeatIntervalMS) / 2
+	return (ticks*cfg.HeartbeatIntervalMS + 999) / 1000
+}
+
 // checkSettings compares the settings of the cluster with the flags of this member. A quota that the flags
 // leave open agrees with any.
 func checkSettings(cfg config.Config) func(command.Settings) error {

@@ -218,7 +218,7 @@ func (w *World) probe() {
 				w.check.probes[n.id] |= 2
 			}
 		})
-		n.ask(1, true, func(a replica.Answer, err error) {
+		n.inquiries.ask(1, true, func(a replica.Answer, err error) {
 			if err == nil && !a.Known {
 				w.check.probes[n.id] |= 4
 			}

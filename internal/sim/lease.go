@@ -12,18 +12,26 @@ import (
 
 // What etcd clients do with leases, and what must hold of them.
 
-// ask asks the leader about one lease, as a client of this member does.
-func (n *node) ask(id int64, renew bool, done func(replica.Answer, error)) {
+// inquiries are the questions about leases that clients of one member have asked.
+type inquiries struct {
+	node *node
+	last uint64
+	open map[uint64]func(replica.Answer, error)
+}
+
+// ask asks the leader about one lease.
+func (q *inquiries) ask(id int64, renew bool, done func(replica.Answer, error)) {
+	n := q.node
 	if n.world.cfg.Bug == LocalKeepAlive && renew {
 		n.later(0, func() { done(replica.Answer{Known: true}, nil) })
 		return
 	}
-	n.nextAsk++
-	number := n.nextAsk
-	n.asks[number] = done
+	q.last++
+	number := q.last
+	q.open[number] = done
 	n.later(patience, func() {
-		if n.asks[number] != nil {
-			delete(n.asks, number)
+		if q.open[number] != nil {
+			delete(q.open, number)
 			n.step(replica.GiveUp{Number: number})
 			done(replica.Answer{}, replica.ErrTimeout)
 		}
@@ -31,11 +39,22 @@ func (n *node) ask(id int64, renew bool, done func(replica.Answer, error)) {
 	n.step(replica.Ask{Number: number, IDs: []int64{id}, Renew: renew})
 }
 
-// answered hands an answer to the client who waits for it.
-func (n *node) answered(a replica.Answer) {
-	if done := n.asks[a.Number]; done != nil {
-		delete(n.asks, a.Number)
-		done(a, nil)
+// answered hands answers to the clients who wait for them.
+func (q *inquiries) answered(answers []replica.Answer) {
+	for _, a := range answers {
+		if done := q.open[a.Number]; done != nil {
+			delete(q.open, a.Number)
+			done(a, nil)
+		}
+	}
+}
+
+// fail ends all questions.
+func (q *inquiries) fail(err error) {
+	open := q.open
+	q.open = make(map[uint64]func(replica.Answer, error))
+	for _, number := range sortedKeys(open) {
+		open[number](replica.Answer{}, err)
 	}
 }
 
@@ -91,18 +110,18 @@ func (c *client) keepAlive(id int64) {
 	}
 	asked := w.now
 	if w.chance(0.2) {
-		n.ask(id, false, func(a replica.Answer, err error) { w.check.looked(id, asked, a, err) })
+		n.inquiries.ask(id, false, func(a replica.Answer, err error) { w.check.looked(id, asked, a, err) })
 		return
 	}
 	if w.chance(0.05) {
 		unknown := int64(w.rng.Uint64() >> 1)
-		n.ask(unknown, true, func(a replica.Answer, err error) {
+		n.inquiries.ask(unknown, true, func(a replica.Answer, err error) {
 			if err == nil && a.Known {
 				w.fail("lease %x was never granted, but is kept alive", unknown)
 			}
 		})
 	}
-	n.ask(id, true, func(a replica.Answer, err error) { w.check.renewed(id, asked, a, err) })
+	n.inquiries.ask(id, true, func(a replica.Answer, err error) { w.check.renewed(id, asked, a, err) })
 }
 
 // renewed notes the answer to a keep-alive, which was asked for at a time.

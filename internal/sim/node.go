@@ -46,18 +46,17 @@ type node struct {
 	store     *replica.Store
 	waiters   *replica.Waiters
 
-	appends  []*replica.Append
-	writing  bool
-	applies  []*replica.Apply
-	applying bool
-	saving   bool // a snapshot is under way
-	applied  uint64
-	reads    map[uint64]func(error)
-	waiting  []readWait
-	nextRead uint64
-	asks     map[uint64]func(replica.Answer, error)
-	nextAsk  uint64
-	touched  map[int64]bool
+	appends   []*replica.Append
+	writing   bool
+	applies   []*replica.Apply
+	applying  bool
+	saving    bool // a snapshot is under way
+	applied   uint64
+	reads     map[uint64]func(error)
+	waiting   []readWait
+	nextRead  uint64
+	inquiries inquiries
+	touched   map[int64]bool
 }
 
 // readWait is a read that may go on once index is applied.
@@ -67,10 +66,12 @@ type readWait struct {
 }
 
 func newNode(w *World, id uint64) *node {
-	return &node{
+	n := &node{
 		world: w, id: id, fs: vfs.NewMem(w.cfg.Seed<<8 | id), log: newWatchedLog(w.cfg.Bug),
 		offset: w.between(-5*second, 5*second), rate: 1 + w.cfg.ClockDrift*(2*w.rng.Float64()-1),
 	}
+	n.inquiries = inquiries{node: n, open: make(map[uint64]func(replica.Answer, error))}
+	return n
 }
 
 func (w *World) node(id uint64) *node {
@@ -118,7 +119,6 @@ func (n *node) start() {
 	n.applied = disk.Boot.SnapshotIndex
 	n.appends, n.writing, n.applies, n.applying, n.saving = nil, false, nil, false, false
 	n.reads, n.waiting, n.touched = make(map[uint64]func(error)), nil, make(map[int64]bool)
-	n.asks = make(map[uint64]func(replica.Answer, error))
 	n.log.recovered(disk)
 	w.note("n%d starts at snapshot %d with %d entries", n.id, disk.Boot.SnapshotIndex, len(disk.Boot.Entries))
 	w.check.applied(n)
@@ -201,9 +201,7 @@ func (n *node) step(in replica.Input) {
 	for _, r := range fx.ReadReady {
 		n.readReady(r)
 	}
-	for _, a := range fx.Answers {
-		n.answered(a)
-	}
+	n.inquiries.answered(fx.Answers)
 	n.waiters.Fail(fx.NotDone, replica.ErrNotDone)
 	n.pumpWriter()
 	n.pumpApplier()
@@ -427,8 +425,8 @@ func (n *node) crashFor(delay int64) {
 	n.pausedUntil = 0
 	w.note("n%d crashes at applied %d", n.id, n.applied)
 	n.fs = n.fs.Crash(vfs.Survival{Percent: int(w.cfg.Survive * 100), Seed: w.rng.Uint64()})
-	waiters, reads, waiting, asks := n.waiters, n.reads, n.waiting, n.asks
-	n.reads, n.waiting, n.asks = nil, nil, nil
+	waiters, reads, waiting := n.waiters, n.reads, n.waiting
+	n.reads, n.waiting = nil, nil
 	if waiters != nil {
 		waiters.Fail(waiters.All(), replica.ErrUnknown)
 	}
@@ -438,9 +436,7 @@ func (n *node) crashFor(delay int64) {
 	for _, r := range waiting {
 		r.done(replica.ErrStopped)
 	}
-	for _, number := range sortedKeys(asks) {
-		asks[number](replica.Answer{}, replica.ErrStopped)
-	}
+	n.inquiries.fail(replica.ErrStopped)
 	epoch := n.epoch
 	w.after(delay, func() {
 		if n.epoch == epoch && !n.up {
