@@ -36,6 +36,7 @@ type keeper struct {
 	wanted    bool // a confirmation is to be proven without waiting for a tick
 	vouching  vouching
 	proving   map[uint64][]lessor.Due
+	due       []lessor.Due // proven; to be proposed
 	lastProof uint64
 }
 
@@ -210,7 +211,7 @@ func (k *keeper) resign() {
 	clear(k.proving)
 	clear(k.reports)
 	clear(k.undecided)
-	k.vouching, k.wanted = vouching{}, false
+	k.vouching, k.wanted, k.due = vouching{}, false, nil
 }
 
 // receiveTouchAck takes the leader's word that a report counts, and its answers.
@@ -271,11 +272,22 @@ func (k *keeper) proven(id, index uint64) {
 	}
 	due := k.proving[id]
 	delete(k.proving, id)
-	if !k.m.leads() {
-		return
+	if k.m.leads() {
+		k.due = append(k.due, due...)
 	}
-	term := k.m.term()
-	for _, d := range due {
-		k.m.orders.internal(&command.Expire{ID: d.ID, Generation: d.Generation, Term: term})
+}
+
+// expiriesMax is how many expiries go into one batch: when very many sessions and leases end at once, what clients
+// do must not stand behind all of them.
+const expiriesMax = 128
+
+// expireSome queues expiries behind the commands that have gathered for the next batch.
+func (k *keeper) expireSome() {
+	n := min(len(k.due), expiriesMax)
+	for _, d := range k.due[:n] {
+		k.m.orders.internal(&command.Expire{ID: d.ID, Generation: d.Generation, Term: k.m.term()})
+	}
+	if k.due = k.due[n:]; len(k.due) == 0 {
+		k.due = nil
 	}
 }

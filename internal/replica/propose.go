@@ -77,11 +77,15 @@ func (o *orders) takeBatch() []Pending {
 // proposeBatch makes one entry of what has gathered, if this member leads and its log can take it. It
 // returns whether it did.
 func (o *orders) proposeBatch() bool {
-	if !o.m.leads() || len(o.queue) == 0 || o.m.hung() || o.unsynced() >= appendsUnderWay {
+	if !o.m.leads() || o.m.hung() || o.unsynced() >= appendsUnderWay {
 		return false
 	}
 	// Raft refuses proposals while it hands its office on; then nothing is taken off the queue.
 	if o.m.raft.BasicStatus().LeadTransferee != 0 {
+		return false
+	}
+	o.m.keeper.expireSome()
+	if len(o.queue) == 0 {
 		return false
 	}
 	batch := o.takeBatch()
