@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ type cluster struct {
 	disks   map[uint64]*vfs.Mem
 	mu      sync.Mutex
 	members map[uint64]*running
-	snaps   int // streamed
+	snaps   int          // streamed
+	touches atomic.Int64 // frames that report touches
 	streams sync.WaitGroup
 }
 
@@ -51,6 +53,9 @@ func (c *cluster) member(id uint64) *running {
 
 // Send implements Transport.
 func (w wire) Send(to uint64, frame []byte) {
+	if frameKind(frame[0]) == frameTouch {
+		w.c.touches.Add(1)
+	}
 	if m := w.c.member(to); m != nil {
 		m.Receive(w.from, bytes.Clone(frame))
 	} else if me := w.c.member(w.from); me != nil {
