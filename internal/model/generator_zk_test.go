@@ -172,9 +172,14 @@ func (g *generator) sessionChange() scripted {
 	}
 }
 
-// upkeepCommand draws a compaction, an alarm, a reaping or a repeated bootstrap.
+// upkeepCommand draws a compaction, an alarm, a reaping, what a member says of itself or a repeated bootstrap.
 func (g *generator) upkeepCommand() scripted {
-	switch g.r.IntN(10) {
+	switch g.r.IntN(11) {
+	case 10:
+		urls := []string{"http://a:1", "http://b:2"}[:g.r.IntN(3)]
+		return scripted{proposal: command.Proposal{Command: &command.PublishMember{
+			ID: uint64(1 + g.r.IntN(4)), Name: pick(g, []string{"", "n1", "n2"}), ClientURLs: slices.Clone(urls),
+		}}}
 	case 0:
 		return scripted{proposal: command.Proposal{
 			Caller: command.Caller{Protocol: command.Etcd}, Command: &command.Compact{Revision: g.someRevision() - int64(g.r.IntN(2))},

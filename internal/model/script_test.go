@@ -256,6 +256,9 @@ func (p *player) compareReads(r *rand.Rand) string {
 		return fmt.Sprintf("view at revision %d zxid %x time %d index %d term %d, want %d %x %d %d %d",
 			v.Revision(), v.Zxid(), v.Time(), index, term, m.revision, m.zxid, m.timeMS, m.index, m.term)
 	}
+	if members := m.Members(); differ(members, state.Members(v)) != "" {
+		return fmt.Sprintf("members %v, want %v", state.Members(v), members)
+	}
 	if alarms := m.Alarms(); differ(alarms, v.Alarms()) != "" {
 		return fmt.Sprintf("alarms %v, want %v", v.Alarms(), alarms)
 	}

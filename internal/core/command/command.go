@@ -39,6 +39,8 @@ const (
 	KindBootstrap Kind = 64
 	KindExpire    Kind = 65
 	KindReap      Kind = 66
+
+	KindPublishMember Kind = 67
 )
 
 // Command is one thing to do. The set of implementations is closed: it is the list of kinds.

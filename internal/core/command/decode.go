@@ -158,6 +158,19 @@ func (d *decoder) string(what string) string {
 	return ""
 }
 
+// texts reads a list of strings; an empty one is nil.
+func texts(d *decoder, what string) []string {
+	n := d.count(what, 1)
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = d.string(what)
+	}
+	return list
+}
+
 // bytes is the reverse of appendBytes.
 func (d *decoder) bytes(what string) []byte {
 	start := d.pos
@@ -275,6 +288,8 @@ func (d *decoder) leaf(k Kind) Command {
 		return &Expire{ID: int64(d.id("session")), Generation: d.uvarint("generation"), Term: d.uvarint("term")}
 	case KindReap:
 		return &Reap{Path: d.string("path"), Czxid: d.varint("czxid")}
+	case KindPublishMember:
+		return &PublishMember{ID: d.id("member"), Name: d.string("name"), ClientURLs: texts(d, "client urls")}
 	default:
 		d.pos--
 		d.fail("kind")

@@ -302,3 +302,20 @@ func (c *Reap) appendBody(b []byte) []byte {
 }
 
 func (c *Reap) maxSize() int { return stringMaxSize(c.Path) + maxVarint }
+
+func (c *PublishMember) appendBody(b []byte) []byte {
+	b = appendString(appendID(b, c.ID), c.Name)
+	b = binary.AppendUvarint(b, uint64(len(c.ClientURLs)))
+	for _, u := range c.ClientURLs {
+		b = appendString(b, u)
+	}
+	return b
+}
+
+func (c *PublishMember) maxSize() int {
+	n := idSize + stringMaxSize(c.Name) + maxVarint32
+	for _, u := range c.ClientURLs {
+		n += stringMaxSize(u)
+	}
+	return n
+}

@@ -40,6 +40,15 @@ type Reap struct {
 	Czxid int64
 }
 
+// PublishMember tells everybody what one member says of itself: the name it goes by and the URLs under which clients
+// reach it. A member proposes it at its start if the state has something else, and no other member does for it; it
+// corresponds to etcd's ClusterMemberAttrSetRequest.
+type PublishMember struct {
+	ID         uint64
+	Name       string
+	ClientURLs []string
+}
+
 // Kind implements Command.
 func (*Bootstrap) Kind() Kind { return KindBootstrap }
 
@@ -48,3 +57,6 @@ func (*Expire) Kind() Kind { return KindExpire }
 
 // Kind implements Command.
 func (*Reap) Kind() Kind { return KindReap }
+
+// Kind implements Command.
+func (*PublishMember) Kind() Kind { return KindPublishMember }

@@ -22,6 +22,7 @@ var (
 	_ Command = (*Bootstrap)(nil)
 	_ Command = (*Expire)(nil)
 	_ Command = (*Reap)(nil)
+	_ Command = (*PublishMember)(nil)
 )
 
 // String names the kind, for metrics, logs and tests. An unknown kind is "unknown".
@@ -55,4 +56,6 @@ var kindNames = [...]string{
 	KindBootstrap: "bootstrap",
 	KindExpire:    "expire",
 	KindReap:      "reap",
+
+	KindPublishMember: "publish_member",
 }

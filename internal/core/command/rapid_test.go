@@ -117,6 +117,8 @@ func anyCommand(t *rapid.T, k Kind, depth int) Command {
 		return &Expire{i64("id"), u64("generation"), u64("term")}
 	case KindReap:
 		return &Reap{str("path"), i64("czxid")}
+	case KindPublishMember:
+		return &PublishMember{u64("member"), str("name"), orNil(rapid.SliceOfN(anyString(), 0, 3).Draw(t, "urls"))}
 	}
 	t.Fatalf("no generator for kind %v", k)
 	return nil

@@ -77,6 +77,10 @@ func kindSamples() map[Kind][]sample {
 		}}}},
 		KindExpire: {{"all", &Expire{ID: 9, Generation: 3, Term: 12}}},
 		KindReap:   {{"all", &Reap{Path: "/c", Czxid: 0x200000001}}},
+		KindPublishMember: {
+			{"all", &PublishMember{ID: 0x8e9e05c52164694d, Name: "n1", ClientURLs: []string{"http://10.0.0.1:2379", "http://n1:2379"}}},
+			{"nothing to say", &PublishMember{ID: 1}},
+		},
 	}
 }
 

@@ -183,6 +183,8 @@ func (m *Machine) execute(c command.Command) (Code, any) {
 		return m.expire(c)
 	case *command.Reap:
 		return m.reap(c)
+	case *command.PublishMember:
+		return m.members.publish(c)
 	default: // Range and Check
 		return BadArguments, nil
 	}

@@ -35,6 +35,7 @@ const (
 	sumSettings
 	sumCounters
 	sumACL
+	sumMember
 )
 
 // sum is a hash under way. The zero value must not be used: see newSum.
@@ -135,9 +136,17 @@ func digestSettings(on bool, c *command.Settings) uint64 {
 func (m *Machine) Digest() uint64 {
 	s := newSum(sumCounters).pair(m.index, m.term).ints(m.time, m.revision).pair(uint64(m.zxid), m.seq)
 	s = s.ints(m.compacted, m.treeHistory.floor).ints(m.plainBytes(), m.treeBytes())
-	d := m.digest + uint64(s) + digestSettings(m.bootstrapped, &m.settings)
+	return digestRecords(m) + uint64(s)
+}
+
+// digestRecords is the part of the digest that does not depend on counters.
+func digestRecords(m *Machine) uint64 {
+	d := m.digest + digestSettings(m.bootstrapped, &m.settings)
 	for _, a := range m.alarms.list {
 		d += digestAlarm(a)
+	}
+	for i := range m.members.list {
+		d += digestMember(&m.members.list[i])
 	}
 	return d
 }

@@ -115,6 +115,7 @@ func (l *loader) state(d *decoder) {
 	for range d.count() {
 		m.alarms.raise(Alarm{Member: d.uint(), Type: command.AlarmType(d.int32())})
 	}
+	d.members(&m.members)
 	l.digest = d.uint()
 }
 

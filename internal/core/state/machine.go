@@ -65,11 +65,12 @@ type Machine struct {
 	bootstrapped bool
 	mount        mount // of the tree, by the settings
 
-	plain  *mvcc.Space[value] // by key
-	tree   *mvcc.Space[znode] // by path: "/", "/a", "/a/b"
-	leases leaseTable         // sessions and leases
-	acls   aclTable
-	alarms alarmTable
+	plain   *mvcc.Space[value] // by key
+	tree    *mvcc.Space[znode] // by path: "/", "/a", "/a/b"
+	leases  leaseTable         // sessions and leases
+	acls    aclTable
+	alarms  alarmTable
+	members memberTable
 
 	mortals mortals
 

@@ -147,7 +147,9 @@ func TestExportReportsTheSink(t *testing.T) {
 
 // Whatever is wrong with the records, Load says so and does not panic.
 func TestLoadRefusesDamage(t *testing.T) {
-	good := snapshot(t, snapshotStore(t).m)
+	s := snapshotStore(t)
+	s.must(OK, command.Caller{}, &command.PublishMember{ID: 4, Name: "n4", ClientURLs: []string{"http://n4:2379"}})
+	good := snapshot(t, s.m)
 	load := func(kinds []uint8, data [][]byte) error {
 		_, err := Load(&tape{kinds: kinds, data: data}, 2)
 		return err
