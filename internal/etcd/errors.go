@@ -19,6 +19,9 @@ import (
 // toGRPCErrorMap). Clients see it so, and we keep it.
 var errTooManyRequests = status.Error(codes.Unknown, rpctypes.ErrorDesc(rpctypes.ErrGRPCRequestTooManyRequests))
 
+// errTransferTimeout is Unknown as well: etcd has no status for it (server/etcdserver/errors, ErrTimeoutLeaderTransfer).
+var errTransferTimeout = status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")
+
 // errNotBootstrapped is retryable: a member that has no settings yet is about to get them.
 var errNotBootstrapped = status.Error(codes.Unavailable, "okapi: the cluster is not bootstrapped yet")
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
@@ -37,10 +39,12 @@ type fakeReplica struct {
 	lag       func()                       // run once by KeepAlive, when it has found out: what it does is news to the caller
 	keptAlive [][]int64                    // calls of KeepAlive
 	hidden    map[int64]command.LeaseGrant // leases that the leader knows and this member learns with a read index
+	moveErr   error                        // scripted error of MoveLeader
 
 	proposed   []command.Command
 	readIndex  int
 	localReads int
+	freed      int // calls of FreeMemory
 }
 
 func newFakeReplica() *fakeReplica {
@@ -65,6 +69,17 @@ func (f *fakeReplica) applyAs(caller command.Caller, cmd command.Command) state.
 		Proposals: []command.Proposal{{Caller: caller, Command: cmd}},
 	}}, &f.out, nil)
 	return f.out.Results[0]
+}
+
+// raise and clear turn alarms on and off; the caller holds mu.
+func (f *fakeReplica) raise(member uint64, typ command.AlarmType) {
+	f.apply(&command.Alarm{Action: command.AlarmActivate, Member: member, Alarm: typ})
+}
+
+func (f *fakeReplica) clear() {
+	for _, a := range f.machine.View().Alarms() {
+		f.apply(&command.Alarm{Action: command.AlarmDeactivate, Member: a.Member, Alarm: a.Type})
+	}
 }
 
 func (f *fakeReplica) waitHeld(ctx context.Context) error {
@@ -174,6 +189,39 @@ func (f *fakeReplica) Status() Status {
 	return f.status
 }
 
+// ReadHistory implements Upkeep: nothing is ever reclaimed here.
+func (f *fakeReplica) ReadHistory(fn func(state.View)) { f.Read(fn) }
+
+func (f *fakeReplica) Hash() (uint32, int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return state.Hash(f.machine)
+}
+
+func (f *fakeReplica) MoveLeader(_ context.Context, to uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.moveErr == nil {
+		f.status.LeaderID = to
+	}
+	return f.moveErr
+}
+
+func (f *fakeReplica) FreeMemory() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.freed++
+}
+
+// threeMembers are the members of the cluster in tests; 3 is the one that is asked.
+func threeMembers() cluster.Membership {
+	return cluster.Membership{Members: []cluster.Member{
+		{ID: 3, Name: "n3", PeerURLs: []string{"http://p3:2380"}},
+		{ID: 4, Name: "n4", PeerURLs: []string{"http://p4:2380", "http://q4:2380"}},
+		{ID: 5, Name: "n5", PeerURLs: []string{"http://p5:2380"}, Learner: true},
+	}}
+}
+
 // set changes the script while the server runs.
 func (f *fakeReplica) set(change func()) {
 	f.mu.Lock()
@@ -209,7 +257,7 @@ type running struct {
 func serve(t testing.TB, change func(*Options)) *running {
 	t.Helper()
 	r := &running{replica: newFakeReplica(), listener: bufconn.Listen(1 << 16), ended: make(chan error, 1)}
-	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica, Leases: r.replica}
+	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica, Leases: r.replica, Upkeep: r.replica, Members: threeMembers()}
 	if change != nil {
 		change(&o)
 	}
@@ -255,3 +303,12 @@ func (r *running) web() *http.Client {
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return r.listener.DialContext(ctx) },
 	}}
 }
+
+// restart begins anew with other settings; the caller holds mu.
+func (f *fakeReplica) restart(s *command.Settings) {
+	f.machine, f.index = state.New(1), 0
+	f.apply(&command.Bootstrap{Settings: *s})
+}
+
+// squeeze makes one blank of each run of them.
+func squeeze(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -1,15 +1,15 @@
 package etcd
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
+	"log/slog"
 	"net/http"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/invariant"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
 // The versions of etcd that okapi presents itself as. Clients gate features on the first; some
@@ -25,48 +25,22 @@ const (
 // probes serves the HTTP paths that load balancers, orchestrators and clients ask on the client
 // port (etcd: server/etcdserver/api/etcdhttp).
 type probes struct {
-	kv *kvServer
+	kv      *kvServer
+	members cluster.Membership
+	metrics *telemetry.Metrics
+	log     *slog.Logger
 }
 
 // handler routes the paths; all others are "404 page not found".
 func (p *probes) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/health", p.serveHealth)
+	p.handleChecks(mux, "livez", p.livezChecks())
+	p.handleChecks(mux, "readyz", p.readyzChecks())
 	mux.HandleFunc("/version", p.serveVersion)
+	registry := p.metrics.Registry()
+	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	return mux
-}
-
-// health is the body of /health. Health is a string to this day: "true" or "false".
-type health struct {
-	Health string `json:"health"`
-	Reason string `json:"reason"`
-}
-
-// serveHealth answers whether this member can serve: 200, or 503 with the reason. With
-// serializable=true only the member itself is asked, not the cluster.
-func (p *probes) serveHealth(w http.ResponseWriter, r *http.Request) {
-	if !getOnly(w, r) {
-		return
-	}
-	reason := p.ailment(r.Context(), r.URL.Query().Get("serializable") == "true")
-	if reason == "" {
-		w.Write(encoded(health{Health: "true"}))
-		return
-	}
-	http.Error(w, string(encoded(health{Health: "false", Reason: reason})), http.StatusServiceUnavailable)
-}
-
-// ailment is the reason why this member cannot serve; empty if it can. It tries the read that
-// etcd tries.
-func (p *probes) ailment(ctx context.Context, local bool) string {
-	if !local && p.kv.replica.Status().LeaderID == 0 {
-		return "RAFT NO LEADER"
-	}
-	err := p.kv.read(ctx, local, func(state.View) state.Code { return state.OK })
-	if err != nil {
-		return fmt.Sprintf("RANGE ERROR:%s", rpctypes.ErrorDesc(err))
-	}
-	return ""
 }
 
 // versions is the body of /version.

@@ -12,6 +12,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/invariant"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
 // kvServer serves etcdserverpb.KV. Each method is the straight line of its request.
@@ -22,6 +23,7 @@ type kvServer struct {
 	maxRequestBytes int
 	maxTxnOps       int
 	requestTimeout  time.Duration
+	metrics         *telemetry.Metrics
 }
 
 // Range implements etcdserverpb.KVServer.

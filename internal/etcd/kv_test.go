@@ -146,9 +146,9 @@ func TestErrorsOnTheWire(t *testing.T) {
 			return err
 		}, codes.Unavailable, "etcdserver: no leader"},
 		{"unknown service", nil, func(ctx context.Context) error {
-			_, err := pb.NewClusterClient(s.conn).MemberList(ctx, &pb.MemberListRequest{})
+			_, err := pb.NewAuthClient(s.conn).AuthStatus(ctx, &pb.AuthStatusRequest{})
 			return err
-		}, codes.Unimplemented, "unknown service etcdserverpb.Cluster"},
+		}, codes.Unimplemented, "unknown service etcdserverpb.Auth"},
 		{"unknown method", nil, func(ctx context.Context) error {
 			return s.conn.Invoke(ctx, "/etcdserverpb.KV/Frob", &pb.PutRequest{}, &pb.PutResponse{})
 		}, codes.Unimplemented, "unknown method Frob for service etcdserverpb.KV"},
@@ -374,7 +374,7 @@ func BenchmarkPut(b *testing.B) {
 			}
 			f := newFakeReplica()
 			f.result = &state.Result{Revision: 2, Body: &state.PutResult{}}
-			server := New(Options{Listeners: []net.Listener{l}, Replica: f, Leases: f, StreamWorkers: workers})
+			server := New(Options{Listeners: []net.Listener{l}, Replica: f, Leases: f, Upkeep: f, StreamWorkers: workers})
 			ctx, stop := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
 			go func() { ended <- server.Run(ctx) }()

@@ -117,6 +117,22 @@ func TestHTTPBesideGRPC(t *testing.T) {
 			"text/plain; charset=utf-8", `{"health":"true","reason":""}`},
 		{"no quorum", "GET", "/health", func() { s.replica.readErr = outcome(OutcomeTimeout) }, 503,
 			"text/plain; charset=utf-8", `{"health":"false","reason":"RANGE ERROR:etcdserver: request timed out"}` + "\n"},
+		{"no space", "GET", "/health", func() { s.replica.raise(9, command.AlarmNoSpace) }, 503, "text/plain; charset=utf-8",
+			`{"health":"false","reason":"ALARM NOSPACE"}` + "\n"},
+		{"no space, overlooked", "GET", "/health?exclude=NOSPACE", func() { s.replica.raise(9, command.AlarmNoSpace) }, 200,
+			"text/plain; charset=utf-8", `{"health":"true","reason":""}`},
+		{"corrupt, the other overlooked", "GET", "/health?exclude=NOSPACE&exclude=", func() {
+			s.replica.raise(9, command.AlarmNoSpace)
+			s.replica.raise(9, command.AlarmCorrupt)
+		}, 503, "text/plain; charset=utf-8", `{"health":"false","reason":"ALARM CORRUPT"}` + "\n"},
+		{"both overlooked", "GET", "/health?exclude=NOSPACE&exclude=CORRUPT", func() {
+			s.replica.raise(9, command.AlarmNoSpace)
+			s.replica.raise(9, command.AlarmCorrupt)
+		}, 200, "text/plain; charset=utf-8", `{"health":"true","reason":""}`},
+		{"an alarm comes before the leader", "GET", "/health", func() {
+			s.replica.status.LeaderID = 0
+			s.replica.raise(9, command.AlarmNoSpace)
+		}, 503, "text/plain; charset=utf-8", `{"health":"false","reason":"ALARM NOSPACE"}` + "\n"},
 		{"health by POST", "POST", "/health", nil, 405, "text/plain; charset=utf-8", "Method Not Allowed\n"},
 		{"version", "GET", "/version", nil, 200, "application/json",
 			`{"etcdserver":"3.7.3","etcdcluster":"3.7.0","storage":"3.7.0"}`},
@@ -125,6 +141,7 @@ func TestHTTPBesideGRPC(t *testing.T) {
 	} {
 		s.replica.set(func() {
 			s.replica.status.LeaderID, s.replica.readErr = 3, nil
+			s.replica.clear()
 			if c.script != nil {
 				c.script()
 			}
@@ -219,7 +236,7 @@ func TestHalfAHandshakeIsClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newScripted()
-				server := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica(), Leases: newFakeReplica()})
+				server := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica(), Leases: newFakeReplica(), Upkeep: newFakeReplica()})
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { ended <- server.Run(ctx) }()
@@ -342,7 +359,7 @@ func TestAcceptGoesOnAfterTransientErrors(t *testing.T) {
 func TestBrokenListenerEndsRun(t *testing.T) {
 	l := newScripted()
 	l.errs <- errors.New("the socket is gone")
-	err := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica(), Leases: newFakeReplica()}).Run(context.Background())
+	err := New(Options{Listeners: []net.Listener{l}, Replica: newFakeReplica(), Leases: newFakeReplica(), Upkeep: newFakeReplica()}).Run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "accept clients on 127.0.0.1:2379: the socket is gone") {
 		t.Errorf("got %v", err)
 	}
@@ -351,7 +368,7 @@ func TestBrokenListenerEndsRun(t *testing.T) {
 func TestRunOfACancelledContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := New(Options{Listeners: []net.Listener{newScripted()}, Replica: newFakeReplica(), Leases: newFakeReplica()}).Run(ctx); err != nil {
+	if err := New(Options{Listeners: []net.Listener{newScripted()}, Replica: newFakeReplica(), Leases: newFakeReplica(), Upkeep: newFakeReplica()}).Run(ctx); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

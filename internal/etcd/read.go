@@ -45,6 +45,9 @@ func (k *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (result *s
 		revision = v.Revision()
 		return v.Range(&who, cmd, &one.RangeResult)
 	})
+	if err == nil {
+		k.metrics.Ranges.Inc()
+	}
 	return &one.RangeResult, revision, err
 }
 
@@ -56,6 +59,12 @@ func (k *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (result *state
 		result, code = v.Txn(&who, cmd)
 		return code
 	})
+	if err == nil {
+		k.metrics.Ranges.Add(float64(len(result.Responses)))
+		if len(result.Responses) > 1 {
+			k.metrics.Txns.Inc()
+		}
+	}
 	return result, revision, err
 }
 

@@ -44,6 +44,8 @@ type Status struct {
 	LeaderID uint64
 	// Term is the raft term. It never runs back.
 	Term uint64
+	// CommitIndex is the highest index that this member knows to be committed.
+	CommitIndex uint64
 	// AppliedIndex is the index of the last entry applied here.
 	AppliedIndex uint64
 }

@@ -3,7 +3,9 @@ package etcd
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/invariant"
 )
@@ -79,6 +81,61 @@ func replyOp(revision int64, response any) *pb.ResponseOp {
 // replyCompact is the response to a compaction.
 func replyCompact(h *pb.ResponseHeader) *pb.CompactionResponse {
 	return &pb.CompactionResponse{Header: h}
+}
+
+// replyAlarm is the response that names alarms.
+func replyAlarm(h *pb.ResponseHeader, alarms []state.Alarm) *pb.AlarmResponse {
+	out := &pb.AlarmResponse{Header: h}
+	for _, a := range alarms {
+		out.Alarms = append(out.Alarms, alarmMember(a))
+	}
+	return out
+}
+
+// alarmMember is an alarm in the form of the wire.
+func alarmMember(a state.Alarm) *pb.AlarmMember {
+	return &pb.AlarmMember{MemberID: a.Member, Alarm: pb.AlarmType(a.Type)}
+}
+
+// replyStatus is the status of a member that stands as s and whose state is v.
+//
+// The size is what the quota bounds: plain keys with their history, counted logically. Nothing of it could be got back by
+// defragmenting, so all of it is in use. It is never 0, because etcdctl divides by it. A quota that is none is -1,
+// etcd's flag for that.
+func replyStatus(s Status, v state.View) *pb.StatusResponse {
+	settings, _ := v.Settings()
+	quota := settings.QuotaBytes
+	if quota == 0 {
+		quota = -1
+	}
+	size := max(v.Sizes().Plain, 1)
+	out := &pb.StatusResponse{
+		Header: header(s, v.Revision()), Version: ServerVersion, StorageVersion: StorageVersion,
+		Leader: s.LeaderID, RaftTerm: s.Term, RaftIndex: s.CommitIndex, RaftAppliedIndex: s.AppliedIndex,
+		DbSize: size, DbSizeInUse: size, DbSizeQuota: quota, DowngradeInfo: &pb.DowngradeInfo{},
+	}
+	if s.LeaderID == 0 {
+		out.Errors = append(out.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
+	}
+	for _, a := range v.Alarms() {
+		out.Errors = append(out.Errors, alarmMember(a).String())
+	}
+	return out
+}
+
+// replyMembers is the members in the form of the wire: their ids and peer URLs as the cluster was founded, and the rest as
+// each has said it itself. One that has never started has said nothing; it goes by the name that it was founded under.
+func replyMembers(members cluster.Membership, said []state.Member) []*pb.Member {
+	out := make([]*pb.Member, len(members.Members))
+	for i, m := range members.Members {
+		out[i] = &pb.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, IsLearner: m.Learner}
+		for j := range said {
+			if said[j].ID == m.ID {
+				out[i].Name, out[i].ClientURLs = said[j].Name, said[j].ClientURLs
+			}
+		}
+	}
+	return out
 }
 
 // keyValues is key-values in the form of the wire; nil for none. All keys share one allocation and

@@ -15,10 +15,15 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	grpchealth "google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
 
 	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/invariant"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
 // Options are what a Server is made of. Zero values of the limits mean the defaults named with
@@ -29,6 +34,12 @@ type Options struct {
 	Listeners []net.Listener
 	// Replica is the member behind the door.
 	Replica Replica
+	// Upkeep is the same member as the calls of Maintenance want it.
+	Upkeep Upkeep
+	// Members are the members of the cluster. Which URLs clients reach them by is in the state.
+	Members cluster.Membership
+	// Metrics is where the door counts, and what /metrics shows. Without it, it counts for itself alone.
+	Metrics *telemetry.Metrics
 
 	// Leases keeps leases alive.
 	Leases Leases
@@ -68,7 +79,7 @@ type Options struct {
 // withDefaults fills what was left zero.
 func (o Options) withDefaults() Options {
 	invariant.Assert(len(o.Listeners) > 0, "the etcd door has a port")
-	invariant.Assert(o.Replica != nil && o.Leases != nil, "the etcd door has a replica behind it")
+	invariant.Assert(o.Replica != nil && o.Leases != nil && o.Upkeep != nil, "the etcd door has a replica behind it")
 	setDefault(&o.MaxRequestBytes, 3<<19)
 	setDefault(&o.MaxTxnOps, 128)
 	setDefault(&o.MaxLeases, 1<<20)
@@ -87,6 +98,9 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Metrics == nil {
+		o.Metrics = telemetry.NewMetrics(telemetry.About{})
+	}
 	return o
 }
 
@@ -103,6 +117,7 @@ type Server struct {
 	options Options
 	front   *front
 	grpc    *grpc.Server
+	health  *grpchealth.Server
 	http    *http.Server
 	// draining is closed when streams that have no end of their own are to end.
 	draining chan struct{}
@@ -116,7 +131,9 @@ func New(o Options) *Server {
 		maxRequestBytes: o.MaxRequestBytes,
 		maxTxnOps:       o.MaxTxnOps,
 		requestTimeout:  o.RequestTimeout,
+		metrics:         o.Metrics,
 	}
+	counted := &calls{}
 	addr := o.Listeners[0].Addr()
 	s := &Server{
 		options: o,
@@ -128,16 +145,30 @@ func New(o Options) *Server {
 			clock:     o.Clock,
 			log:       o.Logger,
 		},
-		grpc: newGRPC(o),
-		http: newHTTP(o, &probes{kv: kv}),
+		grpc:   newGRPC(o, counted),
+		health: grpchealth.NewServer(), // the service "" is SERVING
+		http:   newHTTP(o, &probes{kv: kv, members: o.Members, metrics: o.Metrics, log: o.Logger}),
 
 		draining: make(chan struct{}),
 	}
+	s.register(kv)
+	counted.resolve(s.grpc.GetServiceInfo(), o.Metrics)
+	return s
+}
+
+// register gives the gRPC server its services. Those that are not here answer Unimplemented.
+func (s *Server) register(kv *kvServer) {
+	o := &s.options
 	pb.RegisterKVServer(s.grpc, kv)
+	pb.RegisterClusterServer(s.grpc, &clusterServer{kv: kv, members: o.Members})
+	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{
+		kv: kv, upkeep: o.Upkeep, members: o.Members, metrics: o.Metrics, clock: o.Clock,
+	})
 	pb.RegisterLeaseServer(s.grpc, &leaseServer{
 		kv: kv, leases: o.Leases, minTTL: o.MinLeaseTTL, max: o.MaxLeases, random: o.Random, draining: s.draining,
 	})
-	return s
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
 }
 
 // The limits of etcd's gRPC server (server/embed/config.go, server/config/config.go).
@@ -150,13 +181,13 @@ const (
 	keepaliveTimeout     = 20 * time.Second
 )
 
-// newGRPC makes the gRPC server, with etcd's limits. Services that are not registered answer
-// Unimplemented.
-func newGRPC(o Options) *grpc.Server {
+// newGRPC makes the gRPC server, with etcd's limits.
+func newGRPC(o Options, counted *calls) *grpc.Server {
 	guard := &gate{replica: o.Replica}
 	return grpc.NewServer(
-		grpc.UnaryInterceptor(guard.unary),
-		grpc.StreamInterceptor(guard.stream),
+		grpc.ForceServerCodecV2(newCodec(o.Metrics)),
+		grpc.ChainUnaryInterceptor(counted.unary, guard.unary),
+		grpc.ChainStreamInterceptor(counted.stream, guard.stream),
 		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32),
@@ -236,6 +267,7 @@ func (s *Server) runHTTP() error {
 // runDrain closes the ports and both servers. It is called once ctx is done, whose values it
 // keeps.
 func (s *Server) runDrain(ctx context.Context) {
+	s.health.Shutdown() // who watches it goes elsewhere
 	for _, l := range s.options.Listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			s.options.Logger.Warn("closing a client port", "address", l.Addr().String(), "error", err)

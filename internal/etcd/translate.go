@@ -119,6 +119,13 @@ func translateCompare(c *pb.Compare) command.Compare {
 	return out
 }
 
+// translateAlarm is the command that raises or clears an alarm. Types that etcd does not know pass as they are.
+func translateAlarm(r *pb.AlarmRequest) *command.Alarm {
+	return &command.Alarm{
+		Action: command.AlarmAction(r.GetAction()), Member: r.GetMemberID(), Alarm: command.AlarmType(r.GetAlarm()),
+	}
+}
+
 // translateCompact is the command for a compaction.
 //
 // The flag physical asks etcd to answer only after the old versions are erased from its database,

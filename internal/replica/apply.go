@@ -21,6 +21,7 @@ type Applier struct {
 	logged  uint64            // bytes of entries applied since the last snapshot
 	batch   command.Batch
 	out     state.Output
+	counts  Counts
 }
 
 // NewApplier applies to store, which stands at a snapshot.
@@ -57,6 +58,9 @@ func (a *Applier) applyEntry(e *raftpb.Entry, done *Applied) error {
 	}
 	a.store.apply(&state.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Batch: a.batch}, a.conf, &a.out)
 	done.Leases = append(done.Leases, a.out.Leases...)
+	for i := range a.batch.Proposals {
+		a.counts.add(a.batch.Proposals[i].Command, &a.out.Results[i])
+	}
 	a.publish(e.GetTerm())
 	return nil
 }

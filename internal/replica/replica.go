@@ -14,6 +14,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
 // Transport carries frames and snapshots to other members. Neither call blocks.
@@ -45,6 +46,8 @@ type Options struct {
 	// CheckSettings says whether the settings that the cluster has agree with this member's flags; an
 	// error stops the member.
 	CheckSettings func(have command.Settings) error
+	// Metrics is where the member counts; nil counts for nobody.
+	Metrics *telemetry.Metrics
 }
 
 // tailBytes bounds the entries that a member keeps in memory for those that lag a little.
@@ -55,16 +58,17 @@ type Replica struct {
 	// Leases asks the leader about sessions and leases.
 	Leases *Leases
 
-	opts      Options
-	member    *Member // owned by runLoop
-	persister *Persister
-	applier   *Applier // owned by runApplier
-	checked   bool     // CheckSettings was asked; owned by runApplier
-	store     *Store
-	waiters   *Waiters
-	gate      *gate
-	budget    *semaphore.Weighted
-	transport Transport
+	opts       Options
+	member     *Member // owned by runLoop
+	lastLeader uint64  // the last leader that was known; owned by runLoop
+	persister  *Persister
+	applier    *Applier // owned by runApplier
+	checked    bool     // CheckSettings was asked; owned by runApplier
+	store      *Store
+	waiters    *Waiters
+	gate       *gate
+	budget     *semaphore.Weighted
+	transport  Transport
 
 	inbox   *mailbox[Input]
 	appends *mailbox[*Append]
@@ -91,6 +95,9 @@ type applierJob struct {
 
 // New makes a Replica from what is on its disk. Nothing happens before Run.
 func New(o Options) (*Replica, error) {
+	if o.Metrics == nil {
+		o.Metrics = telemetry.NewMetrics(telemetry.About{MemberID: o.ID})
+	}
 	r := &Replica{
 		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24),
 		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
@@ -151,7 +158,12 @@ func (r *Replica) Status() MemberStatus { return *r.status.Load() }
 func (r *Replica) Store() *Store { return r.store }
 
 // ReadIndex returns once this member's view holds everything that any member acknowledged before the call.
-func (r *Replica) ReadIndex(ctx context.Context) error {
+func (r *Replica) ReadIndex(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			r.opts.Metrics.ReadIndexesFailed.Inc()
+		}
+	}()
 	done := make(chan error, 1)
 	id, err := r.gate.register(done)
 	if err != nil {
@@ -194,7 +206,12 @@ func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(s
 
 // Propose carries out a command and waits for its result; while the budget of open commands is used up it
 // waits for room first. The error is an Outcome.
-func (r *Replica) Propose(ctx context.Context, caller command.Caller, cmd command.Command) (state.Result, error) {
+func (r *Replica) Propose(ctx context.Context, caller command.Caller, cmd command.Command) (res state.Result, err error) {
+	defer func() {
+		if err != nil {
+			r.opts.Metrics.ProposalsFailed.Inc()
+		}
+	}()
 	type outcome struct {
 		result state.Result
 		err    error
@@ -204,7 +221,7 @@ func (r *Replica) Propose(ctx context.Context, caller command.Caller, cmd comman
 		return state.Result{}, ErrOverloaded
 	}
 	done := make(chan outcome, 1)
-	err := r.Submit(caller, cmd, func(res state.Result, err error) {
+	err = r.Submit(caller, cmd, func(res state.Result, err error) {
 		r.budget.Release(size)
 		done <- outcome{res, err}
 	})
@@ -237,8 +254,10 @@ func (r *Replica) Touch(session int64) bool {
 	return ok && age <= timeout/3
 }
 
-// TransferLeadership hands the office on if this member leads; the effect shows in Status.
-func (r *Replica) TransferLeadership() { r.inbox.put(Transfer{}) }
+// TransferLeadership hands the office on if this member leads: to the voter with that id, or for 0 to the one whose log is
+// longest. The effect shows in Status. There is none if the other member cannot be reached or does not catch up within an
+// election timeout; then this one goes on leading.
+func (r *Replica) TransferLeadership(to uint64) { r.inbox.put(Transfer{To: to}) }
 
 // Receive takes a frame from another member. It implements the transport's handler.
 func (r *Replica) Receive(from uint64, frame []byte) { r.inbox.put(Frame{From: from, Data: frame}) }
@@ -247,19 +266,29 @@ func (r *Replica) Receive(from uint64, frame []byte) { r.inbox.put(Frame{From: f
 func (r *Replica) Unreachable(to uint64) { r.inbox.put(Unreachable{To: to}) }
 
 // SnapshotSent takes the end of a snapshot stream.
-func (r *Replica) SnapshotSent(to uint64, ok bool) { r.inbox.put(SnapshotSent{To: to, OK: ok}) }
+func (r *Replica) SnapshotSent(to uint64, ok bool) {
+	r.opts.Metrics.SnapshotSent(to, ok)
+	r.inbox.put(SnapshotSent{To: to, OK: ok})
+}
 
 // monotonicMS is the time since the start; it never jumps.
 func (r *Replica) monotonicMS() int64 { return r.opts.Clock.Now().Sub(r.started).Milliseconds() }
 
 // ReceiveSnapshot stores a snapshot that another member streams. It implements the transport's handler.
 func (r *Replica) ReceiveSnapshot(from uint64, header []byte, body io.Reader) error {
-	return r.archive.receive(from, header, body)
+	err := r.archive.receive(from, header, body)
+	r.opts.Metrics.SnapshotReceived(from, err == nil)
+	return err
 }
 
 // publishStatus makes the Member's status visible.
 func (r *Replica) publishStatus() {
 	s := r.member.Status()
+	if s.Leader != 0 && s.Leader != r.lastLeader {
+		r.lastLeader = s.Leader
+		r.opts.Metrics.LeaderChanges.Inc()
+	}
+	r.opts.Metrics.ProposalsPending.Set(float64(r.waiters.count()))
 	r.status.Store(&s)
 	if s.Serving && r.member.bootstrapped {
 		r.isReady.Do(func() { close(r.ready) })

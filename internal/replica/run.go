@@ -144,7 +144,9 @@ func (r *Replica) runWriter(ctx context.Context) error {
 		spare = appends
 		sync, err := r.persister.Write(appends)
 		if err == nil && sync {
+			began := r.opts.Clock.Now()
 			err = r.persister.Sync()
+			r.opts.Metrics.LogSync.Observe(r.opts.Clock.Now().Sub(began).Seconds())
 		}
 		if err != nil {
 			return err
@@ -209,6 +211,8 @@ func (r *Replica) applyJob(job *Apply) error {
 	if err != nil {
 		return err
 	}
+	counts := r.applier.TakeCounts()
+	counts.addTo(r.opts.Metrics)
 	if err := r.checkSettings(done.Bootstrapped); err != nil {
 		return err
 	}

@@ -77,6 +77,14 @@ func (s *Store) readLocked(v state.View, fn func(v state.View)) {
 	}
 }
 
+// ReadHistory runs fn as Read does. What fn reads of the past, in many steps, stays there until it returns, though
+// a compaction comes in between: no version is dropped meanwhile.
+func (s *Store) ReadHistory(fn func(v state.View)) {
+	s.pin(0)
+	defer s.unpin(0)
+	s.Read(fn)
+}
+
 // Export writes the whole state, as it is between two entries, while the applier goes on. begin is told the
 // view and the configuration that belongs to it, and returns where the records go and what to call
 // at the end; a nil sink gives up.
@@ -206,4 +214,13 @@ func (s *Store) Digest() (index, digest uint64) {
 	defer s.mu.RUnlock()
 	index, _ = s.machine.Index()
 	return index, s.machine.Digest()
+}
+
+// Hash returns etcd's hash of the state between two entries, and the revision there.
+func (s *Store) Hash() (hash uint32, revision int64) {
+	s.whole.Lock()
+	defer s.whole.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return state.Hash(s.machine)
 }

@@ -48,6 +48,13 @@ func (w *Waiters) addressed(term uint64, numbers []uint64) {
 	}
 }
 
+// count tells how many wait.
+func (w *Waiters) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.byNumber)
+}
+
 // take removes a waiter; nil if there is none.
 func (w *Waiters) take(number uint64) *waiter {
 	w.mu.Lock()

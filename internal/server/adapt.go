@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/command"
@@ -16,6 +18,7 @@ import (
 type etcdReplica struct {
 	*replica.Replica
 	cluster, member uint64
+	freeing         *sync.Mutex
 }
 
 // Read implements etcd.Replica.
@@ -24,8 +27,32 @@ func (r etcdReplica) Read(fn func(v state.View)) { r.Store().Read(fn) }
 // Status implements etcd.Replica.
 func (r etcdReplica) Status() etcd.Status {
 	s := r.Replica.Status()
-	return etcd.Status{ClusterID: r.cluster, MemberID: r.member, LeaderID: s.Leader, Term: s.Term, AppliedIndex: s.Applied}
+	return etcd.Status{ClusterID: r.cluster, MemberID: r.member, LeaderID: s.Leader, Term: s.Term, CommitIndex: s.Commit, AppliedIndex: s.Applied}
 }
+
+// MoveLeader implements etcd.Upkeep. The transfer is asked for once: if it does not come about, the client is told so.
+func (r etcdReplica) MoveLeader(ctx context.Context, to uint64) error {
+	r.TransferLeadership(to)
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	for r.Replica.Status().Leader != to {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// ReadHistory implements etcd.Upkeep.
+func (r etcdReplica) ReadHistory(fn func(v state.View)) { r.Store().ReadHistory(fn) }
+
+// Hash implements etcd.Upkeep.
+func (r etcdReplica) Hash() (hash uint32, revision int64) { return r.Store().Hash() }
+
+// FreeMemory implements etcd.Upkeep. Calls that come together share the work of one.
+func (r etcdReplica) FreeMemory() { freeMemory(r.freeing) }
 
 // zkReplica is the replica as the ZooKeeper door wants it.
 type zkReplica struct {

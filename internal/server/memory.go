@@ -9,6 +9,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -111,6 +112,18 @@ func runTrimmer(ctx context.Context, applied func() uint64) error {
 		}
 		last = now
 	}
+}
+
+// freeMemory collects garbage and gives what is free back to the system. It takes a collection, so somebody who finds
+// another at it waits for that one and is content.
+func freeMemory(freeing *sync.Mutex) {
+	if !freeing.TryLock() {
+		freeing.Lock()
+		freeing.Unlock()
+		return
+	}
+	defer freeing.Unlock()
+	debug.FreeOSMemory()
 }
 
 // idleWork is how many entries must have been applied for another trim to be worth its time.

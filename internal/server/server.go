@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/clock"
@@ -21,6 +22,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/config"
 	"github.com/okapi-kv/okapi/internal/etcd"
 	"github.com/okapi-kv/okapi/internal/replica"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 	"github.com/okapi-kv/okapi/internal/transport"
 	"github.com/okapi-kv/okapi/internal/vfs"
 	"github.com/okapi-kv/okapi/internal/wal"
@@ -46,8 +48,10 @@ type member struct {
 	lock      io.Closer
 	ports     ports
 	disk      *replica.Disk
+	metrics   *telemetry.Metrics
 	replica   *replica.Replica
 	transport *transport.Transport
+	freeing   sync.Mutex // held while memory is given back
 }
 
 // Run runs one member until ctx ends or it can no longer go on; it implements cli.ServeFunc. It finds
@@ -56,7 +60,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer
 	tuneMemory(log)
 	m := &member{cfg: cfg, log: log, out: out, clock: clock.Real{}, directory: cluster.Directory{FS: vfs.OS(), Path: cfg.DataDir}}
 	defer m.close()
-	for _, step := range []func() error{m.found, m.claim, m.listen, m.openDisk, m.build} {
+	for _, step := range []func() error{m.found, m.claim, m.listen, m.openDisk, m.count, m.build} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -163,6 +167,7 @@ func (m *member) build() (err error) {
 		MaxCommandBytes: int(m.cfg.MaxRequestBytes) + commandSlack,
 		Settings:        settings(m.cfg),
 		CheckSettings:   checkSettings(m.cfg),
+		Metrics:         m.metrics,
 	})
 	if err != nil {
 		return err
@@ -171,7 +176,9 @@ func (m *member) build() (err error) {
 		Identity: transport.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID},
 		Listener: m.ports.peer, Peers: m.founding.Membership.Peers(m.founding.Self.ID),
 		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: m.tls, Handler: m.replica, Logger: m.log,
+		Metrics: m.metrics,
 	})
+	m.metrics.Watch(m.reading)
 	return nil
 }
 
@@ -206,7 +213,7 @@ func (m *member) run(ctx context.Context) error {
 	var doors error
 	select {
 	case <-m.replica.Serving():
-		if !m.awaitVouched(ctx, core) {
+		if !m.awaitVouched(ctx, core) || !m.publish(ctx, core) {
 			break
 		}
 		m.greet()
@@ -249,11 +256,12 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 	ids := m.founding
 	if len(m.ports.clients) > 0 {
 		doors.run(func() error {
+			r := etcdReplica{m.replica, ids.ClusterID, ids.Self.ID, &m.freeing}
 			return etcd.New(etcd.Options{
-				Listeners: m.ports.clients, Replica: etcdReplica{m.replica, ids.ClusterID, ids.Self.ID}, Leases: m.replica.Leases,
+				Listeners: m.ports.clients, Replica: r, Leases: m.replica.Leases, Upkeep: r, Members: ids.Membership, Metrics: m.metrics,
 				MinLeaseTTL:     minLeaseTTL(m.cfg),
 				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
-				RequestTimeout: 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond,
+				RequestTimeout: m.requestTimeout(),
 			}).Run(ctx)
 		})
 	}
@@ -267,6 +275,11 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 		})
 	}
 	return doors.wait()
+}
+
+// requestTimeout is how long a request of an etcd client may wait for consensus: what etcd gives it.
+func (m *member) requestTimeout() time.Duration {
+	return 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond
 }
 
 // number is this member's place among the members, from 1: the high byte of its session ids.
@@ -286,7 +299,7 @@ func (m *member) handOver(core context.Context) {
 	if !s.Leads || len(m.founding.Membership.Voters()) == 1 {
 		return
 	}
-	m.replica.TransferLeadership()
+	m.replica.TransferLeadership(0)
 	deadline := time.NewTimer(time.Duration(m.cfg.ElectionTimeoutMS) * time.Millisecond)
 	defer deadline.Stop()
 	poll := time.NewTicker(pollInterval)

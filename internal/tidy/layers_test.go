@@ -163,6 +163,7 @@ var dependencies = []dependency{
 	{"google.golang.org/grpc", "internal/etcd", true},
 	{"google.golang.org/genproto", "internal/etcd", true},
 	{"google.golang.org/protobuf", "internal/etcd internal/replica internal/transport internal/wal internal/sim", true},
+	{"github.com/prometheus/client_golang", "internal/telemetry internal/etcd", true},
 	{"github.com/klauspost/compress", "internal/snapshot", true},
 	{"github.com/spf13/cobra", "internal/cli", false},
 	{"github.com/spf13/pflag", "internal/cli", false},

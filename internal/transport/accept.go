@@ -192,7 +192,7 @@ func (a *acceptor) serveConn(ctx context.Context, raw net.Conn) {
 		a.serveSnapshot(conn, h.from)
 		return
 	}
-	a.serveFrames(conn, h.from)
+	a.serveFrames(ctx, conn, h.from)
 }
 
 // errRefused marks a caller that was answered with a refusal; the refusal is in the text.
@@ -325,21 +325,28 @@ func (a *acceptor) logRefused(raw net.Conn, h hello, err error) {
 }
 
 // serveFrames delivers frames and answers pings until the link ends.
-func (a *acceptor) serveFrames(conn net.Conn, from uint64) {
+func (a *acceptor) serveFrames(ctx context.Context, conn net.Conn, from uint64) {
 	timed := &timedConn{Conn: conn, idle: a.t.options.LinkTimeout}
 	in := bufio.NewReaderSize(timed, chunkBytes)
 	member := slog.String("member", strconv.FormatUint(from, 16))
 	a.t.log.Debug("link from peer is up", member)
+	p := a.t.peer(from)
 	for {
 		frame, err := readFrame(in, FrameBytesMax)
 		if err == nil && frame == nil {
 			err = writeFrameNow(timed, nil)
 		}
 		if err != nil {
+			if p != nil && ctx.Err() == nil {
+				p.linksBroken.Add(1)
+			}
 			a.logLinkEnd(member, err)
 			return
 		}
 		if frame != nil {
+			if p != nil {
+				p.bytesReceived.Add(uint64(len(frame) + frameHeaderBytes))
+			}
 			a.t.options.Handler.Receive(from, frame)
 		}
 	}

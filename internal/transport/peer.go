@@ -41,6 +41,11 @@ type peer struct {
 	framesSent    atomic.Uint64
 	bytesSent     atomic.Uint64
 	framesDropped atomic.Uint64
+	bytesReceived atomic.Uint64
+	linksLost     atomic.Uint64
+	linksBroken   atomic.Uint64
+	// roundTrips takes the seconds of each ping; set before the peer is started.
+	roundTrips observer
 
 	mu        sync.Mutex
 	addresses []string
@@ -58,6 +63,9 @@ type peer struct {
 	busy   bool
 	closed bool
 }
+
+// observer takes measurements.
+type observer interface{ Observe(seconds float64) }
 
 func newPeer(id uint64, addresses []string) *peer {
 	return &peer{
@@ -184,6 +192,9 @@ func (p *peer) status() PeerStatus {
 		FramesSent:    p.framesSent.Load(),
 		BytesSent:     p.bytesSent.Load(),
 		FramesDropped: p.framesDropped.Load(),
+		BytesReceived: p.bytesReceived.Load(),
+		LinksLost:     p.linksLost.Load(),
+		LinksBroken:   p.linksBroken.Load(),
 	}
 }
 
@@ -270,6 +281,9 @@ func (t *Transport) runLink(ctx context.Context, p *peer) (lived time.Duration, 
 	})
 	err = (&linkWriter{conn: timed, peer: p, pongs: pongs, pingInterval: t.options.PingInterval}).run(linkCtx)
 	lived = p.down()
+	if ctx.Err() == nil {
+		p.linksLost.Add(1)
+	}
 	if cause := context.Cause(linkCtx); cause != nil {
 		err = cause // a write that fails then only follows from it
 	}
@@ -299,7 +313,9 @@ func (r *pongReader) run() error {
 			return err
 		}
 		if at := r.pingedNS.Swap(0); at != 0 {
-			r.peer.roundTripNS.Store(max(time.Now().UnixNano()-at, 1))
+			trip := max(time.Now().UnixNano()-at, 1)
+			r.peer.roundTripNS.Store(trip)
+			r.peer.roundTrips.Observe(time.Duration(trip).Seconds())
 		}
 	}
 }

@@ -45,6 +45,7 @@ import (
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/invariant"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
 // Identity says who this member is. Neither number is zero.
@@ -97,6 +98,8 @@ type Options struct {
 	Admit   func(from uint64, urls []string) error
 	Handler Handler
 	Logger  *slog.Logger
+	// Metrics takes the round trips of pings; nil takes them nowhere.
+	Metrics *telemetry.Metrics
 	// Dial opens a connection; nil dials TCP with keep-alives.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -191,6 +194,9 @@ type Transport struct {
 // wait from now on.
 func New(options Options) *Transport {
 	invariant.Assert(options.Identity.ClusterID != 0 && options.Identity.MemberID != 0, "a member has an identity")
+	if options.Metrics == nil {
+		options.Metrics = telemetry.NewMetrics(telemetry.About{MemberID: options.Identity.MemberID})
+	}
 	invariant.Assert(options.Listener != nil && options.Handler != nil && options.Logger != nil, "a transport has a listener, a handler and a logger")
 	options.setDefaults()
 	t := &Transport{
@@ -306,7 +312,9 @@ func (t *Transport) AddPeer(id uint64, addresses []string) {
 	t.mu.Lock()
 	p, known := t.peers[id]
 	if !known && !t.stopped {
-		t.peers[id] = newPeer(id, addresses)
+		p = newPeer(id, addresses)
+		p.roundTrips = t.options.Metrics.RoundTrip(id)
+		t.peers[id] = p
 	}
 	t.mu.Unlock()
 	if known {
@@ -371,6 +379,9 @@ type PeerStatus struct {
 	// The counters go on over links; dropped frames include those lost in the queue of a
 	// broken link.
 	FramesSent, BytesSent, FramesDropped uint64
+	// BytesReceived are those of frames. LinksLost counts links to the member that ended, LinksBroken those from it,
+	// unless we ended them to stop or to put a newer one in their place.
+	BytesReceived, LinksLost, LinksBroken uint64
 }
 
 // Status describes all peers, by id.

@@ -63,6 +63,7 @@ func (l *Log) writeBatch(h batchHeader, payload []byte) error {
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
+	l.Written.Add(uint64(len(raw)))
 	l.end.durableBytes = l.end.preparedBytes
 	l.end.offset, l.end.sequence, l.end.crc = end, h.sequence+1, h.crc
 	return nil

@@ -40,6 +40,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/okapi-kv/okapi/internal/vfs"
 )
@@ -108,6 +109,9 @@ func roundUp(n int64) int64 { return (n + blockBytes - 1) / blockBytes * blockBy
 // Log is an open log. Append, Mark, Sync, Release, ClearCut and Close belong to one
 // goroutine, the writer; the reading methods may be called from any.
 type Log struct {
+	// Written is how many bytes batches have taken on the disk since the log was opened. It may be read from anywhere.
+	Written atomic.Uint64
+
 	fs   vfs.FS
 	dir  string
 	id   Identity
@@ -125,8 +129,7 @@ type Log struct {
 	header [batchHeaderBytes]byte
 	frame  []byte
 	zeros  []byte
-
-	mu sync.Mutex
+	mu     sync.Mutex
 	// segments are the files from the oldest to the one that is written, index what is
 	// in them; guarded by mu. The writer alone changes them, so it reads them without.
 	segments []*segment

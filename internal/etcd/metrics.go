@@ -1,0 +1,128 @@
+package etcd
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+
+	"github.com/okapi-kv/okapi/internal/telemetry"
+)
+
+// calls counts what comes and goes on the gRPC server, refused calls included. The counters of a method are found
+// once; a call costs a look into a map that never changes.
+type calls struct {
+	byMethod map[string]*telemetry.Call
+}
+
+// resolve finds the counters of all methods of a server, which has all its services. It is called before the server
+// serves.
+func (c *calls) resolve(services map[string]grpc.ServiceInfo, m *telemetry.Metrics) {
+	var names []string
+	for code := codes.OK; code <= codes.Unauthenticated; code++ {
+		names = append(names, code.String())
+	}
+	c.byMethod = make(map[string]*telemetry.Call)
+	for service, info := range services { // the order does not matter
+		for _, method := range info.Methods {
+			c.byMethod["/"+service+"/"+method.Name] = m.Call(service, method.Name, kindOf(&method), names)
+		}
+	}
+}
+
+// kindOf is the label for how a method streams.
+func kindOf(m *grpc.MethodInfo) string {
+	switch {
+	case m.IsClientStream && m.IsServerStream:
+		return "bidi_stream"
+	case m.IsClientStream:
+		return "client_stream"
+	case m.IsServerStream:
+		return "server_stream"
+	default:
+		return "unary"
+	}
+}
+
+// unary is the interceptor of unary calls.
+func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	call := c.byMethod[info.FullMethod]
+	call.Started.Inc()
+	call.Received.Inc()
+	resp, err := next(ctx, req)
+	if err == nil {
+		call.Sent.Inc()
+	}
+	call.Handled[codeOf(err)].Inc()
+	return resp, err
+}
+
+// stream is the interceptor of streams.
+func (c *calls) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	call := c.byMethod[info.FullMethod]
+	call.Started.Inc()
+	err := next(srv, &countedStream{s, call})
+	call.Handled[codeOf(err)].Inc()
+	return err
+}
+
+// codeOf is the code with which gRPC sends an error.
+func codeOf(err error) codes.Code {
+	s, ok := status.FromError(err)
+	if !ok {
+		s = status.FromContextError(err)
+	}
+	return min(s.Code(), codes.Unauthenticated)
+}
+
+// countedStream is a stream whose messages are counted.
+type countedStream struct {
+	grpc.ServerStream
+	call *telemetry.Call
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s *countedStream) SendMsg(m any) error {
+	err := s.ServerStream.SendMsg(m)
+	if err == nil {
+		s.call.Sent.Inc()
+	}
+	return err
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *countedStream) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	if err == nil {
+		s.call.Received.Inc()
+	}
+	return err
+}
+
+// countedCodec is gRPC's codec for protobuf messages, and counts their bytes. Like etcd's (v3rpc/codec.go) it is used for all
+// calls, whatever content type they name.
+type countedCodec struct {
+	encoding.CodecV2
+	metrics *telemetry.Metrics
+}
+
+func newCodec(m *telemetry.Metrics) countedCodec {
+	return countedCodec{encoding.GetCodecV2(proto.Name), m}
+}
+
+// Marshal implements encoding.CodecV2.
+func (c countedCodec) Marshal(v any) (mem.BufferSlice, error) {
+	out, err := c.CodecV2.Marshal(v)
+	c.metrics.BytesSent.Add(float64(out.Len()))
+	return out, err
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (c countedCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	c.metrics.BytesReceived.Add(float64(data.Len()))
+	return c.CodecV2.Unmarshal(data, v)
+}
