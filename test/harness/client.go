@@ -27,6 +27,21 @@ func RequireClients(t testing.TB, tools Tools) {
 	if tools.ZKCli == "" {
 		missing += "no zkCli.sh: " + tools.MissingZKCli + "\n"
 	}
+	skipFor(t, missing)
+}
+
+// RequireEtcd skips the test if the real etcd is missing, or fails it if the environment says that
+// clients and oracles must be there.
+func RequireEtcd(t testing.TB, tools Tools) {
+	t.Helper()
+	if tools.Etcd == "" {
+		skipFor(t, "no etcd to compare with: "+tools.MissingEtcd)
+	}
+}
+
+// skipFor skips the test, or fails it, for what is missing; nothing is for "".
+func skipFor(t testing.TB, missing string) {
+	t.Helper()
 	if missing == "" {
 		return
 	}

@@ -14,8 +14,12 @@ import (
 const (
 	// EnvRequireClients makes a missing client a failure; otherwise the test is skipped.
 	EnvRequireClients = "OKAPI_REQUIRE_CLIENTS"
+	// EnvRequireServices makes a service that okapi does not know a failure; otherwise tests of it are skipped.
+	EnvRequireServices = "OKAPI_REQUIRE_SERVICES"
 	// EnvBinary names a built okapi; otherwise it is built from the sources.
 	EnvBinary = "OKAPI_BINARY"
+	// EnvEtcd names an etcd; otherwise the one pinned in etcdserver/go.mod is built.
+	EnvEtcd = "OKAPI_ETCD"
 	// EnvEtcdctl names an etcdctl; otherwise the one pinned in go.mod is built.
 	EnvEtcdctl = "OKAPI_ETCDCTL"
 	// EnvZKCli names a zkCli.sh; otherwise it is looked for in PATH and where Debian puts it.
@@ -26,6 +30,8 @@ const (
 type Tools struct {
 	// Okapi is the server.
 	Okapi string
+	// Etcd is the real etcd, the oracle; "" if there is none, and then MissingEtcd says why.
+	Etcd, MissingEtcd string
 	// Etcdctl and ZKCli are the clients; "" if there is none, and then MissingEtcdctl or
 	// MissingZKCli says why.
 	Etcdctl, ZKCli               string
@@ -43,6 +49,9 @@ func Prepare(dir string) (Tools, error) {
 	if tools.Okapi, err = okapi(dir); err != nil {
 		return Tools{}, err
 	}
+	if tools.Etcd, err = etcd(dir); err != nil {
+		tools.MissingEtcd = err.Error()
+	}
 	if tools.Etcdctl, err = etcdctl(dir); err != nil {
 		tools.MissingEtcdctl = err.Error()
 	}
@@ -58,6 +67,19 @@ func PrepareServer(dir string) (Tools, error) {
 	return Tools{Okapi: binary}, err
 }
 
+// PrepareOracle builds the server and the real etcd, for tests that compare the two through
+// libraries. A missing etcd is no error.
+func PrepareOracle(dir string) (Tools, error) {
+	tools, err := PrepareServer(dir)
+	if err != nil {
+		return Tools{}, err
+	}
+	if tools.Etcd, err = etcd(dir); err != nil {
+		tools.MissingEtcd = err.Error()
+	}
+	return tools, nil
+}
+
 func okapi(dir string) (string, error) {
 	if name := os.Getenv(EnvBinary); name != "" {
 		return filepath.Abs(name)
@@ -67,6 +89,18 @@ func okapi(dir string) (string, error) {
 		return "", err
 	}
 	return build(root, filepath.Join(dir, "okapi"), "./cmd/okapi")
+}
+
+// etcd builds the module in which etcd is pinned: its dependencies are kept out of this one.
+func etcd(dir string) (string, error) {
+	if name := os.Getenv(EnvEtcd); name != "" {
+		return filepath.Abs(name)
+	}
+	root, err := projectRoot()
+	if err != nil {
+		return "", err
+	}
+	return build(filepath.Join(root, "test", "etcdserver"), filepath.Join(dir, "etcd"), ".")
 }
 
 func etcdctl(dir string) (string, error) {

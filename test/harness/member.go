@@ -14,14 +14,15 @@ import (
 	"time"
 )
 
-// Member is one okapi process, and its folder and ports beyond its death. Its methods fail the
-// test when something goes wrong; they are called from the goroutine of the test.
+// Member is one process, of okapi or of the real etcd, and its folder and ports beyond its death. Its
+// methods fail the test when something goes wrong; they are called from the goroutine of the test.
 type Member struct {
 	// Name is the member's name in the cluster.
 	Name string
 	// DataDir holds what survives a kill.
 	DataDir string
-	// Client, ZooKeeper and Peer are the addresses (host:port) that it listens on.
+	// Client, ZooKeeper and Peer are the addresses (host:port) that it listens on. ZooKeeper is empty for
+	// etcd.
 	Client, ZooKeeper, Peer string
 
 	t      testing.TB
@@ -78,7 +79,7 @@ func (m *Member) run() error {
 // Running reports whether the process was started and has not been seen to end.
 func (m *Member) Running() bool { return m.cmd != nil }
 
-// WaitReady waits until both doors serve reads and writes.
+// WaitReady waits until every door serves reads and writes.
 func (m *Member) WaitReady() {
 	m.t.Helper()
 	deadline := time.Now().Add(startTimeout)
@@ -108,6 +109,9 @@ func (m *Member) notReady() string {
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"health":"true"`) {
 		return fmt.Sprintf("/health says %d %s (%v)", response.StatusCode, body, err)
+	}
+	if m.ZooKeeper == "" {
+		return ""
 	}
 	answer, err := m.FourLetters("isro")
 	if err != nil || strings.TrimSpace(answer) != "rw" {
