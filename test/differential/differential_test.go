@@ -1,0 +1,98 @@
+package differential
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/okapi-kv/okapi/test/harness"
+)
+
+// stepsPerScript is how long a script is; each has servers of its own.
+const stepsPerScript = 1000
+
+// differencesMax is how many scripts may fail before the rest is left out.
+const differencesMax = 3
+
+// TestDifferential runs scripts against okapi and against etcd. Services that okapi does not have yet are left
+// out, unless the environment asks for all.
+func TestDifferential(t *testing.T) {
+	differential(t, newOkapi)
+}
+
+// TestEtcdWithItself runs scripts against two real etcds: what differs there is chance, and a comparison that
+// reports it is wrong.
+func TestEtcdWithItself(t *testing.T) {
+	differential(t, func(t testing.TB) *side { return newEtcd(t, "other etcd") })
+}
+
+func differential(t *testing.T, subject func(testing.TB) *side) {
+	harness.RequireEtcd(t, tools)
+	missing := missingServices(t, subject)
+	total := newTally()
+	differences, seed := 0, *seedFlag
+	for ; total.operations < *opsFlag && differences < differencesMax; seed++ {
+		s := newScript(seed, min(stepsPerScript, *opsFlag-total.operations))
+		try := func(s script) *difference { return runScript(t, subject, s, missing, total) }
+		if d := try(s); d != nil {
+			differences++
+			report(t, s, d, missing, subject)
+		}
+	}
+	total.print(t)
+	t.Logf("seeds %d to %d: %d operations, %d restarts, %d watch responses and events, %d differences",
+		*seedFlag, seed-1, total.operations, total.restarts, total.events, differences)
+}
+
+// print prints what was done and what became of it.
+func (c *tally) print(t *testing.T) {
+	for _, k := range kinds {
+		t.Logf("%7d  %s", c.kinds[k.name], k.name)
+	}
+	for _, text := range sortedKeys(c.refused) {
+		t.Logf("%7d  refused by both: %s", c.refused[text], text)
+	}
+	for _, e := range explanations {
+		t.Logf("%7d  explained: %s (%s)", c.explained[e.name], e.name, e.proof)
+	}
+}
+
+// missingServices asks the subject which services it does not know.
+func missingServices(t *testing.T, subject func(testing.TB) *side) (missing []string) {
+	t.Run("services", func(t *testing.T) {
+		s := subject(t)
+		s.start(t)
+		defer s.stop()
+		missing = s.missing(t.Context())
+	})
+	if len(missing) == 0 {
+		return nil
+	}
+	if os.Getenv(harness.EnvRequireServices) == "1" {
+		t.Fatalf("missing services: %v", missing)
+	}
+	t.Logf("left out, because the server does not know them: %v", missing)
+	return missing
+}
+
+// runScript runs a script on fresh servers.
+func runScript(t *testing.T, subject func(testing.TB) *side, s script, missing []string, total *tally) (d *difference) {
+	t.Run(fmt.Sprintf("seed=%d", s.seed), func(t *testing.T) {
+		r := &run{t: t, reference: newEtcd(t, "etcd"), subject: subject(t), script: s, missing: missing, tally: total}
+		d = r.do()
+	})
+	return d
+}
+
+// report makes a script that found a difference small and prints it.
+func report(t *testing.T, s script, d *difference, missing []string, subject func(testing.TB) *side) {
+	t.Helper()
+	// What is tried here does not count.
+	ignored := newTally()
+	small, last := shrink(s, d, *shrinkFlag, func(s script) *difference {
+		return runScript(t, subject, s, missing, ignored)
+	})
+	t.Errorf("seed %d, step %d of %d:\n%s\n\nleft after shrinking are %d steps:\n%s\n\n%s\n\nreplay: go test ./differential -run '^%s$' -seed %d -ops %d",
+		s.seed, d.step, len(s.steps), d.text, len(small.steps), strings.Join(last.trace, "\n"), last.text, t.Name(), s.seed, len(s.steps))
+}
