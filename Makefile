@@ -5,11 +5,14 @@ GO    ?= go
 # make sim SEEDS=500 runs seeds 1 to 500; make sim SEED=42 runs one, to replay it.
 SEEDS ?= 200
 SEED  ?=
+# make show-etcd-2 OPS=5000 SEED=7 begins with another seed; REQUIRE_SERVICES=0 leaves out services that okapi lacks.
+OPS ?= 100000
+REQUIRE_SERVICES ?= 1
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 
 .PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors cover generate cluster ci clean \
-	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6
+	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 show-etcd-2
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,9 +26,11 @@ test: ## run the tests, as the README does
 race: ## run the tests of the concurrent packages under the race detector
 	dev/race
 
-lint: ## vet both modules
+lint: ## vet every module
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
+	cd test/etcdserver && $(GO) vet ./...
+	cd test/scenarios && $(GO) vet ./...
 
 tidy: ## check the project's rules: imports, purity, lengths, docs, links
 	$(GO) test ./internal/tidy -count=1
@@ -84,3 +89,7 @@ show-spine-5: ## log and snapshots: every failing operation, crash point and fli
 show-spine-6: ## benchmarks against their targets, and the memory of a million keys
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/core/... ./internal/wal ./internal/zk/jute
 	OKAPI_BENCH=1 dev/show TestSpine6 ./bench
+
+show-etcd-2: ## OPS random operations on okapi and on etcd, killed in between: every reply and event compared
+	cd test && OKAPI_REQUIRE_CLIENTS=1 OKAPI_REQUIRE_SERVICES=$(REQUIRE_SERVICES) ../dev/show TestDifferential ./differential -- \
+		-ops $(OPS) $(if $(SEED),-seed $(SEED))

@@ -197,10 +197,10 @@ func txnLines() []line {
 		{args: "txn", input: "value(\"a\") = \"1\"\n\nput a 2\nget a\n\nget b\ndel a\n\n"},
 		{args: "txn -w json", input: "mod(\"a\") > \"1\"\nversion(\"a\") < \"10\"\ncreate(\"a\") = \"0\"\n\nput a 1 --prev-kv\nput b 2\n\n\n"},
 		{args: "txn -w fields", input: "value(\"a\") = \"1\"\n\nget --prefix \"\"\ndel b --prev-kv\n\n\n"},
-		{args: "txn", input: "\n\nput a 1\nput a 2\n\n\n"},
-		{args: "txn", input: "\n\nput z 1 --lease=77\n\n\n"},
+		{args: "txn", input: "\nput a 1\nput a 2\n\n\n"},
+		{args: "txn", input: "\nput z 1 --lease=77\n\n\n"},
 		{args: "txn", input: "nonsense\n\n\n\n\n"},
-		{args: "txn", input: "\n\n\n\n"},
+		{args: "txn", input: "\n\n\n"},
 	}
 }
 

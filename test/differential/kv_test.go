@@ -324,9 +324,9 @@ func drawTxn(w *world, r *rand.Rand) []action {
 // escapes reports whether a txn deletes and puts one key in a way that etcd's check for that does not see
 // (server/etcdserver/api/v3rpc/key.go, checkIntervals): a delete of everything from a key on, or one in a nested txn
 // after another nested one that puts. No script has such a txn, because etcd does not survive it: it panics if the
-// put keeps the value or lease of the key that is gone (server/etcdserver/txn/txn.go:91), and a compaction at that
-// very revision drops the key that lives, so that the next read of it panics (server/storage/mvcc/kvstore_txn.go,
-// rangeKeys). okapi carries such a txn out, or says "key not found".
+// put keeps the value or lease of the key that is gone (server/etcdserver/txn/put.go:55), and a compaction at that
+// very revision drops the key that lives, so that the next read of it panics (server/storage/mvcc/key_index.go,
+// doCompact). okapi carries such a txn out, or says "key not found".
 func escapes(t *pb.TxnRequest) bool {
 	for _, branch := range [][]*pb.RequestOp{t.Success, t.Failure} {
 		puts, deletes := writesOf(branch)

@@ -215,6 +215,9 @@ func (r *run) settle() string {
 		if state == nil {
 			continue
 		}
+		if text := r.confirm(slot, state); text != "" {
+			return text
+		}
 		var got [2][]string
 		for i, s := range r.sides() {
 			if text := caughtUp(s, slot, state, r.world.history); text != "" {
@@ -231,6 +234,22 @@ func (r *run) settle() string {
 		}
 	}
 	return ""
+}
+
+// confirm waits until the watches of a stream that read the past are done with it.
+func (r *run) confirm(slot int, state *streamState) string {
+	behind := false
+	for _, watch := range state.watches {
+		behind = behind || watch.behind
+		watch.behind = false
+	}
+	if !behind || r.world.revision == 1 {
+		return ""
+	}
+	revision := r.world.revision
+	confirm := action{do: func(s *side) answer { return s.streams[slot].confirm(revision) }}
+	want, got := r.both(&confirm)
+	return compared(&confirm, want, got, r.tally.explained)
 }
 
 // readHistory waits until the tap has told everything up to now.

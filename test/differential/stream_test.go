@@ -236,6 +236,32 @@ func (s *stream) ask(request *pb.WatchRequest) answer {
 	return out
 }
 
+// sentinelID is the watch that confirm makes.
+const sentinelID = 1 << 40
+
+// confirm waits until the watches that are there have got all of the past that they get, even if that is nothing:
+// another watch of the stream, made after them, must get the last thing that has happened, which was at revision.
+// etcd serves watches of the past together, in rounds of 100 ms (server/storage/mvcc/watchable_store.go,
+// syncWatchers); until then they are behind, and a compaction cancels them.
+func (s *stream) confirm(revision int64) answer {
+	made := s.ask(createRequest(&pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: revision, WatchId: sentinelID}))
+	if made.text != "" {
+		return made
+	}
+	if !s.await(func() bool { return s.logs[sentinelID] != nil && s.logs[sentinelID].reached >= revision }) {
+		return answer{text: fmt.Sprintf("a watch from revision %d gets no event within %v", revision, callTimeout)}
+	}
+	ended := s.ask(cancelRequest(sentinelID))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.logs, sentinelID)
+	return ended
+}
+
+func cancelRequest(id int64) *pb.WatchRequest {
+	return &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: id}}}
+}
+
 const (
 	// fenceRevision is one at which no watch can be made.
 	fenceRevision = -1

@@ -27,6 +27,8 @@ type watchState struct {
 	// start is the revision that was asked for, from the first of which it gets events.
 	start, from     int64
 	noPut, noDelete bool
+	// behind says that it reads the past and may not be done with that.
+	behind bool
 	// compacted says that the start was compacted already: the watch is cancelled at once.
 	compacted bool
 }
@@ -137,6 +139,7 @@ func (w *world) learnWatch(slot int, request *pb.WatchCreateRequest, a answer) {
 		state.from = created.Header.Revision + 1
 	}
 	state.compacted = request.StartRevision > 0 && request.StartRevision < w.compacted
+	state.behind = request.StartRevision > 0 && request.StartRevision <= created.Header.Revision && !state.compacted
 	state.noPut = slices.Contains(request.Filters, pb.WatchCreateRequest_NOPUT)
 	state.noDelete = slices.Contains(request.Filters, pb.WatchCreateRequest_NODELETE)
 	w.streams[slot].watches[created.WatchId] = state
@@ -150,11 +153,10 @@ func drawCancel(w *world, r *rand.Rand) []action {
 		return nil
 	}
 	id := w.drawWatchID(slot, r)
-	request := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: id}}}
 	return []action{{
 		text:   fmt.Sprintf("stream %d: cancel watch %d", slot, id),
 		settle: true,
-		do:     func(s *side) answer { return s.streams[slot].ask(request) },
+		do:     func(s *side) answer { return s.streams[slot].ask(cancelRequest(id)) },
 		learn:  func(w *world, _ answer) { delete(w.streams[slot].watches, id) },
 	}}
 }
@@ -203,7 +205,8 @@ func drawHalfClose(w *world, r *rand.Rand) []action {
 		return nil
 	}
 	return []action{{
-		text: fmt.Sprintf("stream %d: close the client's side", slot),
+		text:   fmt.Sprintf("stream %d: close the client's side", slot),
+		settle: true,
 		do: func(s *side) answer {
 			if err := s.streams[slot].client.CloseSend(); err != nil {
 				return failed(err)
