@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/okapi-kv/okapi/test/harness"
 )
@@ -18,22 +19,23 @@ const differencesMax = 3
 // TestDifferential runs scripts against okapi and against etcd. Services that okapi does not have yet are left
 // out, unless the environment asks for all.
 func TestDifferential(t *testing.T) {
-	differential(t, newOkapi)
+	differential(t, newOkapi, *opsFlag)
 }
 
 // TestEtcdWithItself runs scripts against two real etcds: what differs there is chance, and a comparison that
 // reports it is wrong.
 func TestEtcdWithItself(t *testing.T) {
-	differential(t, func(t testing.TB) *side { return newEtcd(t, "other etcd") })
+	differential(t, func(t testing.TB) *side { return newEtcd(t, "other etcd") }, *selfOpsFlag)
 }
 
-func differential(t *testing.T, subject func(testing.TB) *side) {
+// differential runs scripts of so many operations in all against etcd and a subject.
+func differential(t *testing.T, subject func(testing.TB) *side, operations int) {
 	harness.RequireEtcd(t, tools)
 	missing := missingServices(t, subject)
 	total := newTally()
 	differences, seed := 0, *seedFlag
-	for ; total.operations < *opsFlag && differences < differencesMax; seed++ {
-		s := newScript(seed, min(stepsPerScript, *opsFlag-total.operations))
+	for ; total.operations < operations && differences < differencesMax; seed++ {
+		s := newScript(seed, min(stepsPerScript, operations-total.operations))
 		try := func(s script) *difference { return runScript(t, subject, s, missing, total) }
 		if d := try(s); d != nil {
 			differences++
@@ -41,8 +43,8 @@ func differential(t *testing.T, subject func(testing.TB) *side) {
 		}
 	}
 	total.print(t)
-	t.Logf("seeds %d to %d: %d operations, %d restarts, %d watch responses and events, %d differences",
-		*seedFlag, seed-1, total.operations, total.restarts, total.events, differences)
+	t.Logf("seeds %d to %d: %d operations, %d restarts, %d events of watches, %d differences",
+		*seedFlag, seed-1, total.operations, total.restarts, total.received["watch event"], differences)
 }
 
 // print prints what was done and what became of it.
@@ -52,6 +54,9 @@ func (c *tally) print(t *testing.T) {
 	}
 	for _, text := range sortedKeys(c.refused) {
 		t.Logf("%7d  refused by both: %s", c.refused[text], text)
+	}
+	for _, what := range sortedKeys(c.received) {
+		t.Logf("%7d  received from both: %s", c.received[what], what)
 	}
 	for _, e := range explanations {
 		t.Logf("%7d  explained: %s (%s)", c.explained[e.name], e.name, e.proof)
@@ -85,14 +90,21 @@ func runScript(t *testing.T, subject func(testing.TB) *side, s script, missing [
 	return d
 }
 
+// shrinkTime bounds how long a script is made smaller: an event that does not come is waited for in every try.
+const shrinkTime = 3 * time.Minute
+
 // report makes a script that found a difference small and prints it.
 func report(t *testing.T, s script, d *difference, missing []string, subject func(testing.TB) *side) {
 	t.Helper()
 	// What is tried here does not count.
 	ignored := newTally()
+	deadline := time.Now().Add(shrinkTime)
 	small, last := shrink(s, d, *shrinkFlag, func(s script) *difference {
+		if time.Now().After(deadline) {
+			return nil
+		}
 		return runScript(t, subject, s, missing, ignored)
 	})
-	t.Errorf("seed %d, step %d of %d:\n%s\n\nleft after shrinking are %d steps:\n%s\n\n%s\n\nreplay: go test ./differential -run '^%s$' -seed %d -ops %d",
-		s.seed, d.step, len(s.steps), d.text, len(small.steps), strings.Join(last.trace, "\n"), last.text, t.Name(), s.seed, len(s.steps))
+	t.Errorf("seed %d, step %d of %d:\n%s\n\nleft after shrinking are %d steps:\n%s\n\n%s\n\nreplay: go test ./differential -run '^%s$' -seed %d -ops %d -self-ops %d",
+		s.seed, d.step, len(s.steps), d.text, len(small.steps), strings.Join(last.trace, "\n"), last.text, t.Name(), s.seed, len(s.steps), len(s.steps))
 }

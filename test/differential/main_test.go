@@ -22,7 +22,9 @@ var (
 	// seedFlag is the seed of the first script; the next script has the next seed.
 	seedFlag = flag.Uint64("seed", 1, "seed of the first script")
 	// opsFlag is how many operations are run in all.
-	opsFlag = flag.Int("ops", 5000, "operations to run")
+	opsFlag = flag.Int("ops", 5000, "operations to run on okapi and on etcd")
+	// selfOpsFlag is how many are run on two etcds.
+	selfOpsFlag = flag.Int("self-ops", 1000, "operations to run on two etcds")
 	// shrinkFlag bounds the work on a script that found a difference.
 	shrinkFlag = flag.Int("shrink", 150, "runs that may be spent on making a failing script smaller")
 	// verboseFlag shows what a script does.

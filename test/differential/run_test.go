@@ -17,14 +17,14 @@ const settleEvery = 40
 
 // tally counts what was done.
 type tally struct {
-	operations, restarts, events int
-	// kinds are the operations of each kind, refused those that both refused, by the text, explained the
-	// differences that are explained, by their name.
-	kinds, refused, explained map[string]int
+	operations, restarts int
+	// kinds are the operations of each kind, refused those that both refused, by the text, received what came over
+	// watch streams, explained the differences that are explained, by their name.
+	kinds, refused, received, explained map[string]int
 }
 
 func newTally() *tally {
-	return &tally{kinds: map[string]int{}, refused: map[string]int{}, explained: map[string]int{}}
+	return &tally{kinds: map[string]int{}, refused: map[string]int{}, received: map[string]int{}, explained: map[string]int{}}
 }
 
 // difference is where two servers did not do the same.
@@ -228,7 +228,7 @@ func (r *run) settle() string {
 				return fmt.Sprintf("%s, stream %d, a response that %s", s.name, slot, strings.Join(broken, "\n"))
 			}
 		}
-		r.tally.events += len(got[0])
+		r.reference.streams[slot].tally(r.tally.received)
 		if text := gocmp.Diff(got[0], got[1]); text != "" {
 			return fmt.Sprintf("stream %d\n-%s +%s:\n%s", slot, r.reference.name, r.subject.name, text)
 		}

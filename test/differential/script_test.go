@@ -49,7 +49,7 @@ var kinds = []kind{
 	{"huge txn", "kv", 6, drawHugeTxn},
 	{"compact", "kv", 16, drawCompact},
 	{"oversize", "kv", 2, drawOversize},
-	{"big values", "kv", 1, drawBigValues},
+	{"big values", "kv", 2, drawBigValues},
 	{"lease grant", "lease", 40, drawGrant},
 	{"lease grant without id", "lease", 4, drawGrantWithoutID},
 	{"lease grant below minimum", "lease", 4, drawShortGrant},

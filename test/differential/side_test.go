@@ -20,7 +20,7 @@ import (
 )
 
 // callTimeout bounds one call, and every wait for something that a healthy server does at once.
-const callTimeout = 20 * time.Second
+const callTimeout = 10 * time.Second
 
 // answer is what a server said to one request.
 type answer struct {

@@ -49,6 +49,8 @@ type stream struct {
 	events []event
 	// chain is the watch whose fragments are being sent; nil if none is.
 	chain *int64
+	// seen counts what has come and was not tallied yet.
+	seen map[string]int
 	// broken are breaches of what etcd promises of every stream, whatever its timing.
 	broken []string
 }
@@ -63,7 +65,7 @@ func openStream(s *side) (*stream, error) {
 	}
 	out := &stream{
 		client: client, cancel: cancel, ended: make(chan struct{}), changed: make(chan struct{}),
-		logs: map[int64]*watchLog{},
+		logs: map[int64]*watchLog{}, seen: map[string]int{},
 	}
 	go out.serveResponses()
 	return out, nil
@@ -116,6 +118,8 @@ func (s *stream) record(r *pb.WatchResponse) {
 		}
 		if r.CompactRevision == 0 {
 			s.controls = append(s.controls, r)
+		} else {
+			s.seen["watch cancelled for compaction"]++
 		}
 		log.lines = append(log.lines, fmt.Sprintf("created=%v canceled=%v revision=%d compact_revision=%d reason=%q",
 			r.Created, r.Canceled, r.Header.GetRevision(), r.CompactRevision, r.CancelReason))
@@ -124,6 +128,7 @@ func (s *stream) record(r *pb.WatchResponse) {
 			s.breach(r, "has no events")
 		}
 		s.progress = append(s.progress, r.Header.GetRevision())
+		s.seen["watch progress"]++
 	}
 	s.recordEvents(log, r)
 }
@@ -150,7 +155,9 @@ func (s *stream) recordEvents(log *watchLog, r *pb.WatchResponse) {
 	if r.Fragment {
 		id := r.WatchId
 		s.chain = &id
+		s.seen["watch fragment"]++
 	}
+	s.seen["watch event"] += len(r.Events)
 }
 
 func (s *stream) breach(r *pb.WatchResponse, what string) {
@@ -292,6 +299,16 @@ func (s *stream) drain() []string {
 	}
 	s.progress = nil
 	return out
+}
+
+// tally adds what has come to counts.
+func (s *stream) tally(counts map[string]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for what, n := range s.seen {
+		counts[what] += n
+	}
+	clear(s.seen)
 }
 
 // breaches returns the promises that the stream has broken.

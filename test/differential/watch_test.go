@@ -86,6 +86,9 @@ func (w *world) watchRequest(slot int, r *rand.Rand) *pb.WatchCreateRequest {
 	if oneIn(r, 2) {
 		out.StartRevision = w.someRevision(r)
 	}
+	if w.compacted > 1 && oneIn(r, 12) {
+		out.StartRevision = 1 + r.Int64N(w.compacted)
+	}
 	for oneIn(r, 6) {
 		out.Filters = append(out.Filters, pb.WatchCreateRequest_FilterType(pick(r, 0, 0, 1, 1, 7)))
 	}

@@ -91,6 +91,15 @@ func okapi(dir string) (string, error) {
 	return build(root, filepath.Join(dir, "okapi"), "./cmd/okapi")
 }
 
+// Etcdutl builds etcd's tool for files, of the version of etcd itself, in the folder dir.
+func Etcdutl(dir string) (string, error) {
+	root, err := projectRoot()
+	if err != nil {
+		return "", err
+	}
+	return build(filepath.Join(root, "test", "etcdserver"), filepath.Join(dir, "etcdutl"), "go.etcd.io/etcd/etcdutl/v3")
+}
+
 // etcd builds the module in which etcd is pinned: its dependencies are kept out of this one.
 func etcd(dir string) (string, error) {
 	if name := os.Getenv(EnvEtcd); name != "" {
