@@ -71,13 +71,13 @@ func BenchmarkRegistryMiss(b *testing.B) {
 }
 
 func benchmarkInterest(b *testing.B, span func(i int, key string) Span) {
-	n, keys, woken := NewInterest(), benchPaths(), 0
+	n, keys, woken := NewInterest[int](), benchPaths(), 0
 	for i, k := range keys {
-		n.Add(WatchID(i), span(i, k))
+		n.Add(i, span(i, k))
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		n.Match(keys[i%benchWatches], func(WatchID) { woken++ })
+		n.Match(keys[i%benchWatches], func(int) { woken++ })
 	}
 	b.ReportMetric(float64(woken)/float64(b.N), "woken/event")
 }
@@ -103,14 +103,15 @@ func BenchmarkCursor(b *testing.B) {
 	l := &fakeLog{head: 1}
 	for i := range 4096 {
 		l.head++
-		l.entries = append(l.entries, Entry[version]{Key: fmt.Sprintf("/k/%02d", i%16), Revision: l.head})
+		l.entries = append(l.entries, Entry[version]{Key: fmt.Sprintf("/k/%02d", i%16), Revision: l.head, Seq: uint64(i + 1)})
 	}
 	var out []Change[version]
+	var r Reader[version]
 	b.ReportAllocs()
 	for b.Loop() {
-		c := NewCursor[version](Span{"/k/03", ""}, 2, 0)
+		c := NewCursor(Span{"/k/03", ""}, 2, 0)
 		var err error
-		if out, err = c.Read(l, unbounded, out[:0]); err != nil || len(out) != 256 {
+		if out, err = r.Read(&c, l, unbounded, out[:0]); err != nil || len(out) != 256 {
 			b.Fatal(len(out), err)
 		}
 	}

@@ -29,12 +29,23 @@ type fakeLog struct {
 func (l *fakeLog) Floor() int64 { return l.floor }
 func (l *fakeLog) Head() int64  { return l.head }
 
-func (l *fakeLog) Changes(revision int64, fn func(Entry[version]) bool) {
+func (l *fakeLog) Changes(revision int64, after uint64, fn func(*Entry[version]) bool) {
 	for _, e := range l.entries {
-		if e.Revision >= revision && e.Revision <= l.head && !fn(e) {
+		if e.Revision < revision || e.Revision > l.head || e.Seq <= after {
+			continue
+		}
+		e.HasBefore = e.Live && e.Revision > l.floor
+		if !fn(&e) {
 			return
 		}
 	}
+}
+
+// readAll reads once, without bounds.
+func readAll(c Cursor, l Log[version]) ([]Change[version], Cursor, error) {
+	var r Reader[version]
+	out, err := r.Read(&c, l, unbounded, nil)
+	return out, c, err
 }
 
 // last is the state of a key: its newest version, if it lives.
@@ -55,7 +66,7 @@ func (l *fakeLog) commit(ops ...op) {
 	l.head++
 	for _, o := range ops {
 		before, live := l.last(o.key)
-		e := Entry[version]{Key: o.key, Revision: l.head, Deleted: o.value == "", Live: live}
+		e := Entry[version]{Key: o.key, Revision: l.head, Seq: uint64(len(l.entries) + 1), Deleted: o.value == "", Live: live}
 		if live {
 			e.Before = before
 		}
@@ -123,7 +134,7 @@ func TestNetEffect(t *testing.T) {
 				l.commit(op{"z", "other"})
 			}
 			l.commit(tt.ops...)
-			got, err := NewCursor[version](everything, 3, 0).Read(l, unbounded, nil)
+			got, _, err := readAll(NewCursor(everything, 3, 0), l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,8 +155,7 @@ func TestFilters(t *testing.T) {
 		NoDelete:         {"3 PUT a=2 v1"},
 		NoPut | NoDelete: nil,
 	} {
-		c := NewCursor[version](everything, 3, filter)
-		got, err := c.Read(l, unbounded, nil)
+		got, c, err := readAll(NewCursor(everything, 3, filter), l)
 		if diff := cmp.Diff(want, texts(got)); diff != "" || err != nil {
 			t.Errorf("filter %d (error %v, -want +got):\n%s", filter, err, diff)
 		}
@@ -162,11 +172,10 @@ func TestFloor(t *testing.T) {
 	l.commit(op{"a", "2"})
 	l.commit(op{"a", "3"})
 	l.floor = 3
-	c := NewCursor[version](everything, 2, 0)
-	if got, err := c.Read(l, unbounded, nil); !errors.Is(err, ErrCompacted) || got != nil || c.Next() != 2 {
+	if got, c, err := readAll(NewCursor(everything, 2, 0), l); !errors.Is(err, ErrCompacted) || got != nil || c.Next() != 2 {
 		t.Errorf("below the floor: %v, error %v, next %d", got, err, c.Next())
 	}
-	got, err := NewCursor[version](everything, 3, 0).Read(l, unbounded, nil)
+	got, _, err := readAll(NewCursor(everything, 3, 0), l)
 	if diff := cmp.Diff([]string{"3 PUT a=2 v2", "4 PUT a=3 v3 was 2"}, texts(got)); diff != "" || err != nil {
 		t.Errorf("at the floor (error %v, -want +got):\n%s", err, diff)
 	}
@@ -175,10 +184,12 @@ func TestFloor(t *testing.T) {
 // TestFuture: a watch of the future waits and then gets that revision, whole.
 func TestFuture(t *testing.T) {
 	l := &fakeLog{head: 1}
-	c := NewCursor[version](everything, 3, 0)
+	c := NewCursor(everything, 3, 0)
 	for head := int64(2); head <= 3; head++ {
 		l.commit(op{"a", "1"}, op{"b", "1"})
-		got, err := c.Read(l, unbounded, nil)
+		var got []Change[version]
+		var err error
+		got, c, err = readAll(c, l)
 		if err != nil || head == 2 && (len(got) != 0 || c.Next() != 3) || head == 3 && (len(got) != 2 || c.Next() != 4) {
 			t.Errorf("head %d: %q, next %d, error %v", head, texts(got), c.Next(), err)
 		}
@@ -193,7 +204,7 @@ func TestFuture(t *testing.T) {
 	}
 }
 
-// TestBounds: a read stops between revisions only.
+// TestBounds: a read stops between revisions for the changes it has, and within one for what it looked at.
 func TestBounds(t *testing.T) {
 	l := &fakeLog{head: 1}
 	for range 4 {
@@ -205,27 +216,61 @@ func TestBounds(t *testing.T) {
 	}{
 		{Bounds{1, 100}, []int{2, 2, 2, 2}},
 		{Bounds{3, 100}, []int{4, 4}},
-		{Bounds{100, 1}, []int{2, 2, 2, 2}},
-		{Bounds{100, 4}, []int{4, 4}},
+		{Bounds{100, 1}, []int{0, 0, 2, 0, 0, 2, 0, 0, 2, 0, 0, 2}},
+		{Bounds{100, 2}, []int{0, 2, 2, 0, 2, 2}},
+		{Bounds{100, 4}, []int{2, 2, 4}},
 		{unbounded, []int{8}},
 	}
 	for _, tt := range tests {
-		c := NewCursor[version](Span{"a", "c"}, 2, 0)
+		var r Reader[version]
+		c := NewCursor(Span{"a", "c"}, 2, 0)
 		var got []int
 		for c.Next() <= l.head {
-			list, err := c.Read(l, tt.bounds, nil)
+			list, err := r.Read(&c, l, tt.bounds, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got = append(got, len(list))
 		}
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%+v (-want +got):\n%s", tt.bounds, diff)
+		if diff := cmp.Diff(tt.want, got); diff != "" || r.Midway() {
+			t.Errorf("%+v (midway %v, -want +got):\n%s", tt.bounds, r.Midway(), diff)
 		}
 	}
 }
 
-// TestBigRevision goes beyond the scratch space that a cursor keeps.
+// TestCompactedMidway: a floor that passes a revision under way ends it, and nothing of it is left for others.
+func TestCompactedMidway(t *testing.T) {
+	l := &fakeLog{head: 1}
+	l.commit(op{"a", "1"}, op{"b", "1"})
+	l.commit(op{"a", "2"})
+	var r Reader[version]
+	c := NewCursor(everything, 2, 0)
+	if list, err := r.Read(&c, l, Bounds{9, 1}, nil); err != nil || len(list) != 0 || !r.Midway() || c.Next() != 2 {
+		t.Fatalf("%v, error %v, midway %v, next %d", texts(list), err, r.Midway(), c.Next())
+	}
+	l.floor = 3
+	if list, err := r.Read(&c, l, Bounds{9, 1}, nil); !errors.Is(err, ErrCompacted) || len(list) != 0 || r.Midway() {
+		t.Errorf("%v, error %v, midway %v", texts(list), err, r.Midway())
+	}
+	c = NewCursor(everything, 3, 0)
+	list, err := r.Read(&c, l, unbounded, nil)
+	if diff := cmp.Diff([]string{"3 PUT a=2 v2"}, texts(list)); diff != "" || err != nil {
+		t.Errorf("error %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestHidden: what the reader may not learn of counts as looked at, and is told to nobody.
+func TestHidden(t *testing.T) {
+	l := &fakeLog{head: 1}
+	l.commit(op{"a", "1"}, op{"b", "1"})
+	l.entries[0].Hidden = true
+	got, c, err := readAll(NewCursor(everything, 2, 0), l)
+	if diff := cmp.Diff([]string{"2 PUT b=1 v1"}, texts(got)); diff != "" || err != nil || c.Next() != 3 {
+		t.Errorf("next %d, error %v (-want +got):\n%s", c.Next(), err, diff)
+	}
+}
+
+// TestBigRevision goes beyond the scratch space that a reader keeps.
 func TestBigRevision(t *testing.T) {
 	l := &fakeLog{head: 1}
 	var ops []op
@@ -233,10 +278,11 @@ func TestBigRevision(t *testing.T) {
 		ops = append(ops, op{fmt.Sprintf("%04d", i), "1"}, op{fmt.Sprintf("%04d", i), "2"})
 	}
 	l.commit(ops...)
-	c := NewCursor[version](everything, 2, 0)
-	got, err := c.Read(l, unbounded, nil)
-	if err != nil || len(got) != 2*keptScratch || c.net != nil || c.touched != nil {
-		t.Errorf("%d changes, error %v, scratch of %d", len(got), err, cap(c.net))
+	var r Reader[version]
+	c := NewCursor(everything, 2, 0)
+	got, err := r.Read(&c, l, unbounded, nil)
+	if err != nil || len(got) != 2*keptScratch || r.net != nil || r.touched != nil {
+		t.Errorf("%d changes, error %v, scratch of %d", len(got), err, cap(r.net))
 	}
 }
 
@@ -249,13 +295,16 @@ type spaceLog struct {
 func (l spaceLog) Floor() int64 { return l.space.Floor() }
 func (l spaceLog) Head() int64  { return l.head }
 
-func (l spaceLog) Changes(revision int64, fn func(Entry[version]) bool) {
+func (l spaceLog) Changes(revision int64, after uint64, fn func(*Entry[version]) bool) {
 	l.space.Changes(revision, func(v *mvcc.Version[version]) bool {
-		e := Entry[version]{Key: v.Key(), Revision: v.Rev, Deleted: v.Deleted(), Version: v.Record}
-		if p := v.Prev().Live(); p != nil {
-			e.Live, e.Before = true, p.Record
+		if v.Seq() <= after {
+			return true
 		}
-		return fn(e)
+		e := Entry[version]{Key: v.Key(), Revision: v.Rev, Seq: v.Seq(), Deleted: v.Deleted(), Version: v.Record}
+		if p := v.Prev().Live(); p != nil {
+			e.Live, e.HasBefore, e.Before = true, v.Rev > l.space.Floor(), p.Record
+		}
+		return fn(&e)
 	})
 }
 
@@ -285,16 +334,17 @@ func TestCursorModel(t *testing.T) {
 		space := mvcc.NewSpace(mvcc.Shape[version]{Size: func(string, *version) int64 { return 1 }}, 1)
 		now, seq, rev := state{}, uint64(0), int64(1)
 		span := rapid.SampledFrom([]Span{everything, {"a", ""}, {"b", "d"}, {"c", "\x00"}}).Draw(t, "span")
-		c := NewCursor[version](span, 2, 0)
+		c := NewCursor(span, 2, 0)
+		var r Reader[version]
 		var want, got []string // not yet returned; returned since
 		read := func(t *rapid.T) {
 			b := Bounds{rapid.IntRange(1, 4).Draw(t, "changes"), rapid.IntRange(1, 8).Draw(t, "entries")}
-			list, err := c.Read(spaceLog{space, rev}, b, nil)
+			list, err := r.Read(&c, spaceLog{space, rev}, b, nil)
 			if (err != nil) != (c.Next() < space.Floor()) {
 				t.Fatalf("next %d, floor %d, error %v", c.Next(), space.Floor(), err)
 			}
 			if err != nil {
-				c, want = NewCursor[version](span, rev+1, 0), nil
+				c, want = NewCursor(span, rev+1, 0), nil
 				return
 			}
 			got = texts(list)

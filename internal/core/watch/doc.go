@@ -8,7 +8,7 @@
 // and uses up the one-shot watches among them.
 //
 // etcd watches are fed from the change log of one key space. A watch is a Cursor, a position in that
-// log, and reading from it yields the net effect of each revision on the watched keys. Since nothing is
+// log, and a Reader gets from it the net effect of each revision on the watched keys. Since nothing is
 // buffered for a watch, a slow one costs the others nothing. Interest tells which watches a changed key
 // concerns, so that the others need not look at the log at all.
 //

@@ -7,9 +7,6 @@ import (
 	"github.com/okapi-kv/okapi/internal/invariant"
 )
 
-// WatchID names an etcd watch of this member among all connections.
-type WatchID uint64
-
 // Span is a set of keys as etcd writes it (rpc.proto, WatchCreateRequest): End empty means Key alone, End
 // "\x00" means every key from Key on, and otherwise the keys in [Key, End).
 type Span struct {
@@ -53,7 +50,7 @@ func (s Span) prefix() (string, bool) {
 	return s.Key, ok
 }
 
-// Interest holds which watches are interested in which keys of one key space, and finds those that a
+// Interest holds which watches, named by values of W, are interested in which keys of one key space, and finds those that a
 // changed key concerns.
 //
 // # Idea
@@ -67,12 +64,12 @@ func (s Span) prefix() (string, bool) {
 //
 // An interval tree alone serves all three, but a look-up among many single keys or nested prefixes would
 // walk down by comparing strings for what a hash answers at once.
-type Interest struct {
-	watches  map[WatchID]place
-	keys     map[string]*group
-	prefixes map[string]*group
+type Interest[W comparable] struct {
+	watches  map[W]place[W]
+	keys     map[string]*group[W]
+	prefixes map[string]*group[W]
 	lengths  []prefixLength // of the prefixes, rising
-	ranges   intervalTree
+	ranges   intervalTree[W]
 }
 
 // prefixLength says how many prefixes have a length.
@@ -81,39 +78,39 @@ type prefixLength struct {
 }
 
 // group is the watches with one span.
-type group struct {
+type group[W comparable] struct {
 	span    Span
-	watches []WatchID
+	watches []W
 }
 
 // place says where a watch stands in its group.
-type place struct {
-	group *group
+type place[W comparable] struct {
+	group *group[W]
 	index int
 }
 
 // NewInterest returns an Interest without watches.
-func NewInterest() *Interest {
-	return &Interest{watches: map[WatchID]place{}, keys: map[string]*group{}, prefixes: map[string]*group{}}
+func NewInterest[W comparable]() *Interest[W] {
+	return &Interest[W]{watches: map[W]place[W]{}, keys: map[string]*group[W]{}, prefixes: map[string]*group[W]{}}
 }
 
 // Len is the number of watches.
-func (n *Interest) Len() int { return len(n.watches) }
+func (n *Interest[W]) Len() int { return len(n.watches) }
 
 // Add registers a watch under an ID that is not in use. The span's strings are cloned if they are kept. A
 // watch whose span is empty is never found.
-func (n *Interest) Add(id WatchID, s Span) {
+func (n *Interest[W]) Add(id W, s Span) {
 	_, taken := n.watches[id]
 	invariant.Assert(!taken, "a watch is registered once")
 	g := n.group(s)
-	n.watches[id] = place{g, len(g.watches)}
+	n.watches[id] = place[W]{g, len(g.watches)}
 	g.watches = append(g.watches, id)
 }
 
 // group finds or makes the group of a span.
-func (n *Interest) group(s Span) *group {
+func (n *Interest[W]) group(s Span) *group[W] {
 	prefix, isPrefix := s.prefix()
-	var g *group
+	var g *group[W]
 	switch {
 	case s.End == "":
 		g = n.keys[s.Key]
@@ -125,7 +122,7 @@ func (n *Interest) group(s Span) *group {
 	if g != nil {
 		return g
 	}
-	g = &group{span: Span{strings.Clone(s.Key), strings.Clone(s.End)}}
+	g = &group[W]{span: Span{strings.Clone(s.Key), strings.Clone(s.End)}}
 	switch {
 	case s.End == "":
 		n.keys[g.span.Key] = g
@@ -140,7 +137,7 @@ func (n *Interest) group(s Span) *group {
 }
 
 // Remove drops a watch; an unknown ID is ignored.
-func (n *Interest) Remove(id WatchID) {
+func (n *Interest[W]) Remove(id W) {
 	p, ok := n.watches[id]
 	if !ok {
 		return
@@ -159,7 +156,7 @@ func (n *Interest) Remove(id WatchID) {
 }
 
 // drop takes a group without watches out.
-func (n *Interest) drop(g *group) {
+func (n *Interest[W]) drop(g *group[W]) {
 	prefix, isPrefix := g.span.prefix()
 	switch {
 	case g.span.End == "":
@@ -173,7 +170,7 @@ func (n *Interest) drop(g *group) {
 }
 
 // countLength notes that there is one prefix more (step 1) or less (step -1) of a length.
-func (n *Interest) countLength(bytes, step int) {
+func (n *Interest[W]) countLength(bytes, step int) {
 	i, ok := slices.BinarySearchFunc(n.lengths, bytes, func(l prefixLength, b int) int { return l.bytes - b })
 	if !ok {
 		n.lengths = slices.Insert(n.lengths, i, prefixLength{bytes: bytes})
@@ -186,7 +183,7 @@ func (n *Interest) countLength(bytes, step int) {
 
 // Match calls wake for each watch whose span contains the key, in an order that depends on nothing but
 // the calls of Add and Remove. wake must not call the Interest.
-func (n *Interest) Match(key string, wake func(WatchID)) {
+func (n *Interest[W]) Match(key string, wake func(W)) {
 	if g := n.keys[key]; g != nil {
 		g.wake(wake)
 	}
@@ -201,7 +198,7 @@ func (n *Interest) Match(key string, wake func(WatchID)) {
 	n.ranges.match(key, wake)
 }
 
-func (g *group) wake(wake func(WatchID)) {
+func (g *group[W]) wake(wake func(W)) {
 	for _, id := range g.watches {
 		wake(id)
 	}

@@ -49,7 +49,7 @@ func TestSpanEmpty(t *testing.T) {
 }
 
 // checkTree checks order, balance and greatest ends, and returns the height.
-func checkTree(t *rapid.T, n *interval) int {
+func checkTree(t *rapid.T, n *interval[int]) int {
 	if n == nil {
 		return 0
 	}
@@ -78,9 +78,9 @@ func TestInterestModel(t *testing.T) {
 	keys := rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]byte{0, 'a', 'b', 0xff}), 1, 4), func(b []byte) string { return string(b) })
 	ends := rapid.OneOf(keys, rapid.SampledFrom([]string{"", "\x00", "b", "c", "a\xff"}))
 	rapid.Check(t, func(t *rapid.T) {
-		n := NewInterest()
-		watches := map[WatchID]Span{}
-		var next WatchID
+		n := NewInterest[int]()
+		watches := map[int]Span{}
+		var next int
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				next++
@@ -88,19 +88,19 @@ func TestInterestModel(t *testing.T) {
 				n.Add(next, watches[next])
 			},
 			"remove": func(t *rapid.T) {
-				id := WatchID(rapid.Uint64Range(1, uint64(next)+1).Draw(t, "id"))
+				id := rapid.IntRange(1, next+1).Draw(t, "id")
 				n.Remove(id)
 				delete(watches, id)
 			},
 			"": func(t *rapid.T) {
 				key := keys.Draw(t, "changed")
-				var want, got []WatchID
+				var want, got []int
 				for id, s := range watches {
 					if s.Contains(key) {
 						want = append(want, id)
 					}
 				}
-				n.Match(key, func(id WatchID) { got = append(got, id) })
+				n.Match(key, func(id int) { got = append(got, id) })
 				slices.Sort(want)
 				slices.Sort(got)
 				if diff := cmp.Diff(want, got); diff != "" {

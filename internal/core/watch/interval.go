@@ -5,13 +5,13 @@ import "cmp"
 // intervalTree holds groups whose spans are ranges and finds those that contain a key, in time that grows
 // with the logarithm of their number and with the number found. It is a height-balanced (AVL)
 // search tree by span, in which each node knows the greatest end below it.
-type intervalTree struct {
-	root *interval
+type intervalTree[W comparable] struct {
+	root *interval[W]
 }
 
-type interval struct {
-	group       *group
-	left, right *interval
+type interval[W comparable] struct {
+	group       *group[W]
+	left, right *interval[W]
 	height      int
 	maxEnd      string // greatest end in this subtree, openEnd being the greatest of all
 }
@@ -38,7 +38,7 @@ func compareSpans(a, b Span) int {
 }
 
 // find returns the group of exactly that span; nil if there is none.
-func (t *intervalTree) find(s Span) *group {
+func (t *intervalTree[W]) find(s Span) *group[W] {
 	for n := t.root; n != nil; {
 		switch c := compareSpans(s, n.group.span); {
 		case c < 0:
@@ -53,15 +53,15 @@ func (t *intervalTree) find(s Span) *group {
 }
 
 // insert adds a group whose span is not in the tree.
-func (t *intervalTree) insert(g *group) { t.root = t.root.insert(g) }
+func (t *intervalTree[W]) insert(g *group[W]) { t.root = t.root.insert(g) }
 
 // remove takes a group out that is in the tree.
-func (t *intervalTree) remove(g *group) { t.root = t.root.remove(g.span) }
+func (t *intervalTree[W]) remove(g *group[W]) { t.root = t.root.remove(g.span) }
 
 // match wakes the watches of all groups whose span contains the key, in the order of the spans.
-func (t *intervalTree) match(key string, wake func(WatchID)) { t.root.match(key, wake) }
+func (t *intervalTree[W]) match(key string, wake func(W)) { t.root.match(key, wake) }
 
-func (n *interval) match(key string, wake func(WatchID)) {
+func (n *interval[W]) match(key string, wake func(W)) {
 	if n == nil || n.maxEnd != openEnd && n.maxEnd <= key {
 		return
 	}
@@ -75,9 +75,9 @@ func (n *interval) match(key string, wake func(WatchID)) {
 	n.right.match(key, wake)
 }
 
-func (n *interval) insert(g *group) *interval {
+func (n *interval[W]) insert(g *group[W]) *interval[W] {
 	if n == nil {
-		return &interval{group: g, height: 1, maxEnd: g.span.End}
+		return &interval[W]{group: g, height: 1, maxEnd: g.span.End}
 	}
 	if compareSpans(g.span, n.group.span) < 0 {
 		n.left = n.left.insert(g)
@@ -87,7 +87,7 @@ func (n *interval) insert(g *group) *interval {
 	return n.balance()
 }
 
-func (n *interval) remove(s Span) *interval {
+func (n *interval[W]) remove(s Span) *interval[W] {
 	switch c := compareSpans(s, n.group.span); {
 	case c < 0:
 		n.left = n.left.remove(s)
@@ -105,14 +105,14 @@ func (n *interval) remove(s Span) *interval {
 }
 
 // least returns the first group of a subtree.
-func (n *interval) least() *group {
+func (n *interval[W]) least() *group[W] {
 	for n.left != nil {
 		n = n.left
 	}
 	return n.group
 }
 
-func (n *interval) tall() int {
+func (n *interval[W]) tall() int {
 	if n == nil {
 		return 0
 	}
@@ -120,10 +120,10 @@ func (n *interval) tall() int {
 }
 
 // refresh computes what a node knows of its subtree.
-func (n *interval) refresh() {
+func (n *interval[W]) refresh() {
 	n.height = 1 + max(n.left.tall(), n.right.tall())
 	n.maxEnd = n.group.span.End
-	for _, child := range [2]*interval{n.left, n.right} {
+	for _, child := range [2]*interval[W]{n.left, n.right} {
 		if child != nil && compareEnds(child.maxEnd, n.maxEnd) > 0 {
 			n.maxEnd = child.maxEnd
 		}
@@ -132,7 +132,7 @@ func (n *interval) refresh() {
 
 // balance restores the balance of a node whose subtrees are balanced and differ in height by at most two, and
 // returns the new top.
-func (n *interval) balance() *interval {
+func (n *interval[W]) balance() *interval[W] {
 	switch d := n.left.tall() - n.right.tall(); {
 	case d > 1:
 		if n.left.left.tall() < n.left.right.tall() {
@@ -150,7 +150,7 @@ func (n *interval) balance() *interval {
 	}
 }
 
-func (n *interval) rotateLeft() *interval {
+func (n *interval[W]) rotateLeft() *interval[W] {
 	top := n.right
 	n.right, top.left = top.left, n
 	n.refresh()
@@ -158,7 +158,7 @@ func (n *interval) rotateLeft() *interval {
 	return top
 }
 
-func (n *interval) rotateRight() *interval {
+func (n *interval[W]) rotateRight() *interval[W] {
 	top := n.left
 	n.left, top.right = top.right, n
 	n.refresh()
