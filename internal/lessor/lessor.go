@@ -141,14 +141,15 @@ func (l *Lessor) Tick() []Due {
 	return due
 }
 
-// Remaining returns how many milliseconds id has for certain before it may expire, and false if it is unknown. The
-// tick under way, of which nobody knows how much is over, is not among them.
+// Remaining returns how many milliseconds of its TTL id has left at least, and false if it is unknown. The tick in which
+// it was last touched and the one under way count as over, as nobody knows how much of them is: a whole TTL is
+// left to nobody, and an id does not expire sooner than this says.
 func (l *Lessor) Remaining(id int64) (ms int64, ok bool) {
 	e := l.ids[id]
 	if e == nil {
 		return 0, false
 	}
-	return max(0, e.deadline-l.now-1) * l.tickMS, true
+	return max(0, e.deadline-l.now-2) * l.tickMS, true
 }
 
 // Frozen tells whether id was handed out as due and its outcome is open.

@@ -102,7 +102,7 @@ func TestRemaining(t *testing.T) {
 	l := leader()
 	l.Set(1, 1000, 1)
 	run(l, 4)
-	if ms, ok := l.Remaining(1); ms != 600 || !ok || l.Frozen(1) {
+	if ms, ok := l.Remaining(1); ms != 500 || !ok || l.Frozen(1) {
 		t.Errorf("Remaining = %d, %v; frozen %v", ms, ok, l.Frozen(1))
 	}
 	run(l, 6)
@@ -159,7 +159,7 @@ func TestAgainstModel(t *testing.T) {
 		ttl := rapid.OneOf(rapid.Int64Range(0, 900), rapid.SampledFrom([]int64{100, 1 << 40}))
 		check := func() {
 			for i := range m.ids {
-				want := max(0, m.ids[i].due-m.now-1) * tickMS
+				want := max(0, m.ids[i].due-m.now-2) * tickMS
 				if got, ok := l.Remaining(i); !ok || got != want {
 					t.Fatalf("Remaining(%d) = %d, %v; want %d", i, got, ok, want)
 				}

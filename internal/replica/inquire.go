@@ -45,7 +45,7 @@ func (l *Leases) KeepAlive(ctx context.Context, ids []int64) (kept []bool, err e
 	return kept, nil
 }
 
-// Remaining asks the leader how many milliseconds a session or lease has for certain before it may expire; known is false if
+// Remaining asks the leader how many milliseconds a session or lease has at least before it may expire; known is false if
 // there is none. The errors are those of KeepAlive.
 func (l *Leases) Remaining(ctx context.Context, id int64) (ms int64, known bool, err error) {
 	answers, err := l.inquire(ctx, Ask{IDs: []int64{id}})

@@ -175,7 +175,7 @@ func TestAnswers(t *testing.T) {
 		want    *touchAck
 	}{
 		"nothing": {touch{}, 4, &touchAck{}},
-		"known":   {touch{renew: []int64{known}, look: []int64{known}}, 4, &touchAck{left: []timeLeft{{known, 900}}}},
+		"known":   {touch{renew: []int64{known}, look: []int64{known}}, 4, &touchAck{left: []timeLeft{{known, 800}}}},
 		"frozen": {touch{renew: []int64{frozen, known}, look: []int64{frozen}}, 4,
 			&touchAck{open: []int64{frozen}, left: []timeLeft{{frozen, 0}}}},
 		"unknown":             {touch{renew: []int64{unknown, known}}, 5, &touchAck{gone: []int64{unknown}}},
