@@ -6,7 +6,8 @@
 // validate.go refuses what etcd would refuse before consensus, translate.go turns the request
 // into a command, kv.go proposes it, reply.go turns the result into the response, errors.go
 // turns a refusal into the status that etcd sends. Reads leave the line after the translation
-// and take read.go. translate.go and reply.go are pure functions.
+// and take read.go. translate.go and reply.go are pure functions. The calls of the other services
+// stand in the file of their service, and HTTP in http.go and health.go.
 //
 // The package reaches the replica only through the interface Replica and decides nothing that
 // depends on the state: whether a lease exists or a revision is compacted is for apply to say.

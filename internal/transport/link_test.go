@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
 func number(i int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(i)) }
@@ -395,4 +397,36 @@ func TestAdvertisedURLsStayInBounds(t *testing.T) {
 			t.Errorf("joinURLs(%.20q) = %q, want %q", c.urls, got, c.want)
 		}
 	}
+}
+
+func TestLinksAreCounted(t *testing.T) {
+	m := telemetry.NewMetrics(telemetry.About{})
+	a, b := pair(t, func(o *Options) { o.PingInterval, o.Metrics = time.Millisecond, m })
+	a.Send(2, number(7))
+	await(t, b.frames, "frame")
+	sent, _ := a.statusOf(2)
+	got, _ := b.statusOf(1)
+	if want := uint64(len(number(7)) + frameHeaderBytes); sent.BytesSent != want || got.BytesReceived != want {
+		t.Errorf("%d bytes sent, %d received, want %d", sent.BytesSent, got.BytesReceived, want)
+	}
+	if sent.LinksLost != 0 || sent.LinksBroken != 0 {
+		t.Errorf("a link that is well counts as lost or broken: %+v", sent)
+	}
+	eventually(t, "round trips are taken", func() bool {
+		families, err := m.Registry().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "etcd_network_peer_round_trip_time_seconds" {
+				return f.GetMetric()[0].GetHistogram().GetSampleCount() > 0 && f.GetMetric()[1].GetHistogram().GetSampleCount() > 0
+			}
+		}
+		return false
+	})
+	b.end()
+	eventually(t, "the loss of both links is counted", func() bool {
+		s, _ := a.statusOf(2)
+		return s.LinksLost == 1 && s.LinksBroken == 1
+	})
 }
