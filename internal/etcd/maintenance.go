@@ -6,6 +6,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/status"
 
 	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/cluster"
@@ -37,6 +38,9 @@ type maintenanceServer struct {
 	members cluster.Membership
 	metrics *telemetry.Metrics
 	clock   clock.Clock
+	// hashing holds a token while HashKV runs. It walks over everything and holds history back, so there is one
+	// at a time, and others wait.
+	hashing chan struct{}
 }
 
 // Status implements etcdserverpb.MaintenanceServer. It is answered from this member alone, also without a leader.
@@ -99,7 +103,13 @@ func (m *maintenanceServer) Hash(context.Context, *pb.HashRequest) (*pb.HashResp
 }
 
 // HashKV implements etcdserverpb.MaintenanceServer. It reads this member alone: who compares members asks each of them.
-func (m *maintenanceServer) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+func (m *maintenanceServer) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	select {
+	case m.hashing <- struct{}{}:
+		defer func() { <-m.hashing }()
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
 	began := m.clock.Now()
 	var hash state.KVHash
 	revision, code := int64(0), state.OK

@@ -165,6 +165,16 @@ func TestHashes(t *testing.T) {
 	}
 }
 
+// HashKV runs once at a time; who has gone meanwhile is not waited for.
+func TestHashKVWaitsItsTurn(t *testing.T) {
+	m := &maintenanceServer{hashing: make(chan struct{}, 1)}
+	m.hashing <- struct{}{} // one is under way
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := m.HashKV(ctx, &pb.HashKVRequest{})
+	sameStatus(t, "behind another", err, codes.Canceled, "context canceled")
+}
+
 func TestMoveLeader(t *testing.T) {
 	s := serve(t, nil)
 	ctx, m := context.Background(), pb.NewMaintenanceClient(s.conn)

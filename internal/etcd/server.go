@@ -162,7 +162,7 @@ func (s *Server) register(kv *kvServer) {
 	pb.RegisterKVServer(s.grpc, kv)
 	pb.RegisterClusterServer(s.grpc, &clusterServer{kv: kv, members: o.Members})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{
-		kv: kv, upkeep: o.Upkeep, members: o.Members, metrics: o.Metrics, clock: o.Clock,
+		kv: kv, upkeep: o.Upkeep, members: o.Members, metrics: o.Metrics, clock: o.Clock, hashing: make(chan struct{}, 1),
 	})
 	pb.RegisterLeaseServer(s.grpc, &leaseServer{
 		kv: kv, leases: o.Leases, minTTL: o.MinLeaseTTL, max: o.MaxLeases, random: o.Random, draining: s.draining,

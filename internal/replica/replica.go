@@ -284,8 +284,7 @@ func (r *Replica) ReceiveSnapshot(from uint64, header []byte, body io.Reader) er
 // publishStatus makes the Member's status visible.
 func (r *Replica) publishStatus() {
 	s := r.member.Status()
-	if s.Leader != 0 && s.Leader != r.lastLeader {
-		r.lastLeader = s.Leader
+	if was := r.status.Load(); s.Leader != 0 && (was == nil || was.Leader != s.Leader) {
 		r.opts.Metrics.LeaderChanges.Inc()
 	}
 	r.opts.Metrics.ProposalsPending.Set(float64(r.waiters.count()))

@@ -16,7 +16,8 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	// LeaderChanges counts the times that this member saw another leader than before.
+	// LeaderChanges counts the times that this member came to know a leader: the first, another one, or the same after it
+	// knew none, as etcd counts.
 	LeaderChanges prometheus.Counter
 	// ProposalsFailed counts commands of etcd clients that ended here without a result.
 	ProposalsFailed prometheus.Counter
