@@ -11,7 +11,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/core/command"
 )
 
-// gate stands before every call and refuses those whose metadata forbids to serve them.
+// gate stands before every call, behind those who count, and refuses those whose metadata forbids to serve them.
 type gate struct {
 	replica Replica
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/okapi-kv/okapi/internal/telemetry"
 )
 
-// calls counts what comes and goes on the gRPC server, refused calls included. The counters of a method are found
-// once; a call costs a look into a map that never changes.
+// calls counts what comes and goes on the gRPC server, what the gate behind it refuses included. The counters of a
+// method are found once; a call costs a look into a map that never changes. It hands on to the gate itself, because
+// a chain of interceptors that gRPC makes allocates for each call.
 type calls struct {
+	guard    *gate
 	byMethod map[string]*telemetry.Call
 }
 
@@ -53,7 +55,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	call := c.byMethod[info.FullMethod]
 	call.Started.Inc()
 	call.Received.Inc()
-	resp, err := next(ctx, req)
+	resp, err := c.guard.unary(ctx, req, info, next)
 	if err == nil {
 		call.Sent.Inc()
 	}
@@ -65,7 +67,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 func (c *calls) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	call := c.byMethod[info.FullMethod]
 	call.Started.Inc()
-	err := next(srv, &countedStream{s, call})
+	err := c.guard.stream(srv, &countedStream{s, call}, info, next)
 	call.Handled[codeOf(err)].Inc()
 	return err
 }

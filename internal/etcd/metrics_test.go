@@ -113,7 +113,7 @@ func gathered(t *testing.T, m *telemetry.Metrics, name string) float64 {
 
 // Counting a call makes no garbage.
 func TestCountingAllocatesNothing(t *testing.T) {
-	c := &calls{}
+	c := &calls{guard: &gate{replica: newFakeReplica()}}
 	c.resolve(map[string]grpc.ServiceInfo{
 		"etcdserverpb.KV": {Methods: []grpc.MethodInfo{{Name: "Put"}}},
 	}, telemetry.NewMetrics(telemetry.About{}))

@@ -133,7 +133,7 @@ func New(o Options) *Server {
 		requestTimeout:  o.RequestTimeout,
 		metrics:         o.Metrics,
 	}
-	counted := &calls{}
+	counted := &calls{guard: &gate{replica: o.Replica}}
 	addr := o.Listeners[0].Addr()
 	s := &Server{
 		options: o,
@@ -183,11 +183,10 @@ const (
 
 // newGRPC makes the gRPC server, with etcd's limits.
 func newGRPC(o Options, counted *calls) *grpc.Server {
-	guard := &gate{replica: o.Replica}
 	return grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec(o.Metrics)),
-		grpc.ChainUnaryInterceptor(counted.unary, guard.unary),
-		grpc.ChainStreamInterceptor(counted.stream, guard.stream),
+		grpc.UnaryInterceptor(counted.unary),
+		grpc.StreamInterceptor(counted.stream),
 		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32),

@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"sync"
+	"testing"
+)
 
 // TestGCPercent checks that a small heap may gather a fixed amount, a large one a fixed share.
 func TestGCPercent(t *testing.T) {
@@ -14,4 +17,25 @@ func TestGCPercent(t *testing.T) {
 			t.Errorf("gcPercent(%d MiB) = %d, want %d", c.live>>20, got, c.want)
 		}
 	}
+}
+
+// TestFreeMemoryOnce: who finds memory being given back waits for that, and does not begin anew.
+func TestFreeMemoryOnce(t *testing.T) {
+	var freeing sync.Mutex
+	freeMemory(&freeing)
+	if !freeing.TryLock() {
+		t.Fatal("the work is over, and still under way")
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		freeMemory(&freeing)
+	}()
+	select {
+	case <-ended:
+		t.Error("it did not wait for the work under way")
+	default:
+	}
+	freeing.Unlock()
+	<-ended
 }
