@@ -90,7 +90,7 @@ func (c console) keepAliveUntilRevoked(other console) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tools.Etcdctl, "--endpoints=http://"+c.member.Client, "lease", "keep-alive", id)
-	var out output
+	var out following
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
@@ -109,21 +109,21 @@ func (c console) keepAliveUntilRevoked(other console) {
 	}
 }
 
-// output collects what a process prints while it is looked at.
-type output struct {
+// following collects what a process prints while it is looked at.
+type following struct {
 	mu  sync.Mutex
 	all bytes.Buffer
 }
 
 // Write implements io.Writer.
-func (o *output) Write(b []byte) (int, error) {
+func (o *following) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.all.Write(b)
 }
 
 // String returns what was printed so far.
-func (o *output) String() string {
+func (o *following) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.all.String()
