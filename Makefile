@@ -11,7 +11,7 @@ REQUIRE_SERVICES ?= 1
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 
-.PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors cover generate cluster ci clean \
+.PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 show-etcd-2
 
 help: ## list the targets
@@ -52,6 +52,9 @@ bench: ## run the benchmarks beside the code
 
 bench-doors: ## what requests cost servers, through both doors, alone and as three members
 	OKAPI_BENCH=1 dev/show TestDoors ./bench
+
+bench-leases: ## what 100,000 leases cost: granted, kept alive and expiring at once while clients put
+	OKAPI_BENCH=1 dev/show TestLeases ./bench
 
 cover: ## show the coverage of the core, at least 90 %
 	dev/cover 90

@@ -159,7 +159,7 @@ func (g *generator) sessionChange() scripted {
 		return g.fromSession(&command.CloseSession{})
 	case 8, 9, 10:
 		return scripted{proposal: command.Proposal{
-			Caller: g.etcdCaller(), Command: &command.LeaseGrant{ID: pick(g, leaseIDs), TTL: int64(2 + g.r.IntN(60))},
+			Caller: g.etcdCaller(), Command: &command.LeaseGrant{ID: pick(g, append([]int64{0}, leaseIDs...)), TTL: int64(2 + g.r.IntN(60))},
 		}}
 	case 11:
 		return scripted{proposal: command.Proposal{

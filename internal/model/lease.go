@@ -72,7 +72,7 @@ func (m *Model) closeSession(id int64) state.Code {
 }
 
 func (m *Model) grant(c *command.LeaseGrant) (any, state.Code) {
-	if m.leases[c.ID] != nil {
+	if c.ID == 0 || m.leases[c.ID] != nil { // a key with lease 0 has none, so there can be none
 		return nil, state.LeaseExists
 	}
 	l := &lease{ttlMS: c.TTL * 1000, generation: 1}

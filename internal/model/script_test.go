@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -345,7 +346,19 @@ func (p *player) compareLeases(v state.View) string {
 	if diff := differ(want, v.Leases()); diff != "" {
 		return "leases: -model +machine\n" + diff
 	}
+	var granted []int64
 	for _, l := range want {
+		if !l.Session {
+			granted = append(granted, l.ID)
+		}
+	}
+	if diff := differ(granted, slices.Sorted(slices.Values(state.GrantedLeases(v)))); diff != "" || len(granted) != state.GrantedLeaseCount(v) {
+		return "etcd leases: -model +machine\n" + diff
+	}
+	for _, l := range want {
+		if diff := differ(m.LeaseKeys(l.ID), slices.Sorted(slices.Values(state.KeysOfLease(v, l.ID)))); diff != "" {
+			return fmt.Sprintf("keys of %d, in no order: -model +machine\n%s", l.ID, diff)
+		}
 		if diff := differ(m.LeaseKeys(l.ID), v.LeaseKeys(l.ID)); diff != "" {
 			return fmt.Sprintf("keys of %d: -model +machine\n%s", l.ID, diff)
 		}

@@ -17,6 +17,8 @@ import (
 // The leader answers, and vouches for its own clients, only after a read index round that began when it
 // had the reports: a leader that was paused may still believe in its office while another lets the
 // sessions expire.
+//
+// A report also carries what clients ask of the leader alone, and the confirmation the answers: asker.go.
 
 // keeper is the Member's care for sessions and leases.
 type keeper struct {
