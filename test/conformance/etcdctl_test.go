@@ -42,13 +42,14 @@ func TestEtcdctl(t *testing.T) {
 	}
 	skipped := 0
 	for _, l := range etcdctlLines() {
-		want := etcd.run(t, l)
-		if diff := cmp.Diff(want, other.run(t, l)); diff != "" {
-			t.Errorf("two etcds differ, etcdctl %s:\n%s", l.args, diff)
-		}
+		// What okapi cannot do is done nowhere, so that the revisions stay the same.
 		if slices.ContainsFunc(l.needs, func(s scenarios.Service) bool { return slices.Contains(missing, s) }) {
 			skipped++
 			continue
+		}
+		want := etcd.run(t, l)
+		if diff := cmp.Diff(want, other.run(t, l)); diff != "" {
+			t.Errorf("two etcds differ, etcdctl %s:\n%s", l.args, diff)
 		}
 		if diff := cmp.Diff(want, okapi.run(t, l)); diff != "" {
 			t.Errorf("etcdctl %s: -etcd +okapi:\n%s", l.args, diff)

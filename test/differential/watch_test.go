@@ -156,24 +156,46 @@ func drawCancel(w *world, r *rand.Rand) []action {
 		return nil
 	}
 	id := w.drawWatchID(slot, r)
-	return []action{{
+	return []action{cancelAction(slot, id)}
+}
+
+func cancelAction(slot int, id int64) action {
+	return action{
 		text:   fmt.Sprintf("stream %d: cancel watch %d", slot, id),
 		settle: true,
 		do:     func(s *side) answer { return s.streams[slot].ask(cancelRequest(id)) },
 		learn:  func(w *world, _ answer) { delete(w.streams[slot].watches, id) },
-	}}
+	}
 }
 
 // drawProgress draws a request for progress. It is answered if every watch of the stream has all that there is
-// and waits for no later revision; otherwise never.
+// and waits for no later revision; otherwise never. A watch that was cancelled because its start is compacted is
+// cancelled by the client first, as etcd's Go client does: until then etcd takes it for one that is behind, and answers
+// no request for progress of that stream (server/storage/mvcc/watchable_store.go, progressIfSync, looks for it among
+// the synced). okapi answers.
 func drawProgress(w *world, r *rand.Rand) []action {
 	slot := w.openSlot(r)
 	if slot < 0 {
 		return nil
 	}
+	var out []action
+	answered := false
+	for _, id := range sortedKeys(w.streams[slot].watches) {
+		if w.streams[slot].watches[id].compacted {
+			out = append(out, cancelAction(slot, id))
+		} else {
+			answered = true
+		}
+	}
+	for _, watch := range w.streams[slot].watches {
+		answered = answered && (watch.compacted || watch.start <= w.revision)
+	}
+	return append(out, progressAction(slot, answered))
+}
+
+func progressAction(slot int, answered bool) action {
 	request := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
-	answered := w.progresses(slot)
-	return []action{{
+	return action{
 		text:   fmt.Sprintf("stream %d: ask for progress (answered: %v)", slot, answered),
 		settle: true,
 		do: func(s *side) answer {
@@ -186,19 +208,7 @@ func drawProgress(w *world, r *rand.Rand) []action {
 			}
 			return answer{}
 		},
-	}}
-}
-
-// progresses says whether a request for progress is answered now. A watch that was cancelled because its start
-// is compacted stands in the way until the client cancels it too (server/storage/mvcc/watchable_store.go,
-// progressIfSync: it is no longer among those that are synced).
-func (w *world) progresses(slot int) bool {
-	for _, state := range w.streams[slot].watches {
-		if state.compacted || state.start > w.revision {
-			return false
-		}
 	}
-	return len(w.streams[slot].watches) > 0
 }
 
 // drawHalfClose draws the end of the client's side of a stream: its watches go on.

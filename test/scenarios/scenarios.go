@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,8 @@ const (
 	Watch       Service = "watch"
 	Cluster     Service = "cluster"
 	Maintenance Service = "maintenance"
+	// Snapshot is a part of Maintenance that stands alone.
+	Snapshot Service = "snapshot"
 )
 
 // Scenario is one use of the client.
@@ -114,6 +117,12 @@ func (u *User) Missing(services []Service) []Service {
 			_, err = u.MemberList(u.Ctx)
 		case Maintenance:
 			_, err = u.Status(u.Ctx, u.endpoint)
+		case Snapshot:
+			var reader io.ReadCloser
+			if reader, err = u.Client.Snapshot(u.Ctx); err == nil {
+				_, err = reader.Read(make([]byte, 1))
+				_ = reader.Close()
+			}
 		}
 		return !unknown(err)
 	})
