@@ -66,6 +66,9 @@ type Config struct {
 	MaxRequestBytes int64
 	// MaxTxnOps bounds the operations of one etcd transaction.
 	MaxTxnOps int64
+	// WatchProgressInterval is the time after which an etcd watch that asked for it, and was told nothing, is told
+	// how far it is.
+	WatchProgressInterval time.Duration
 
 	// PeerCertFile is the certificate (PEM) that this member shows to others.
 	PeerCertFile string
@@ -127,7 +130,10 @@ func Default() Config {
 		ReapInterval:        10 * time.Second,
 		MaxRequestBytes:     3 << 19,
 		MaxTxnOps:           128,
-		LogLevel:            "info",
+
+		WatchProgressInterval: 10 * time.Minute,
+
+		LogLevel: "info",
 	}
 	c.derive()
 	return c

@@ -98,7 +98,7 @@ func TestCommandLineOfAMember(t *testing.T) {
 		"initial-cluster=n1=http://one.example:2380,n2=http://two.example:2380, n1=http://one.example:12380",
 		"initial-cluster-state=existing", "initial-cluster-token=T", "tree-prefix=/a/b", "log-level=debug",
 		"snapshot-bytes=8MiB", "quota-backend-bytes=-1", "tree-quota-bytes=2GiB", "max-request-bytes=1048576",
-		"max-txn-ops=256", "heartbeat-interval=50", "election-timeout=500", "tree-history=1h", "reap-interval=3s",
+		"max-txn-ops=256", "watch-progress-notify-interval=5s", "heartbeat-interval=50", "election-timeout=500", "tree-history=1h", "reap-interval=3s",
 	}, nil, ""))
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestCommandLineOfAMember(t *testing.T) {
 		InitialClusterState: StateExisting, InitialClusterToken: "T",
 		HeartbeatIntervalMS: 50, ElectionTimeoutMS: 500,
 		TreePrefix: "/a/b", TreeHistory: time.Hour, ReapInterval: 3 * time.Second, QuotaBackendBytes: -1, TreeQuotaBytes: 2 << 30,
-		MaxRequestBytes: 1 << 20, MaxTxnOps: 256, LogLevel: "debug",
+		MaxRequestBytes: 1 << 20, MaxTxnOps: 256, WatchProgressInterval: 5 * time.Second, LogLevel: "debug",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
@@ -165,6 +165,7 @@ func TestProblems(t *testing.T) {
 		{"reap-interval=99ms", "100ms at least"},
 		{"max-request-bytes=10", "--max-request-bytes: "},
 		{"max-txn-ops=0", "--max-txn-ops: "},
+		{"watch-progress-notify-interval=99ms", "--watch-progress-notify-interval: 99ms: want at least 100ms"},
 		{"quota-backend-bytes=-2", "--quota-backend-bytes: "},
 		{"tree-quota-bytes=-2", "--tree-quota-bytes: "},
 		{"peer-trusted-ca-file=config_test.go", "--peer-trusted-ca-file: needs"},

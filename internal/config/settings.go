@@ -80,6 +80,7 @@ func (c *Config) limitRows() []row {
 		{"tree-quota-bytes", groupTree, "Bound on the logical size of the znodes; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.TreeQuotaBytes}},
 		{"max-request-bytes", groupTree, "Bound on one request of a client.", "", size{&c.MaxRequestBytes}},
 		{"max-txn-ops", groupTree, "Bound on the operations of one etcd transaction.", "", number{&c.MaxTxnOps, "operations"}},
+		{"watch-progress-notify-interval", groupTree, "Time after which an etcd watch that asked for it and was told nothing is told how far it is; at least 100ms.", "", duration{&c.WatchProgressInterval}},
 
 		{"peer-cert-file", groupTLS, "Certificate (PEM) that this member shows to other members; turns TLS on.", "", text{&c.PeerCertFile}},
 		{"peer-key-file", groupTLS, "Key (PEM) of --peer-cert-file.", "", text{&c.PeerKeyFile}},

@@ -26,6 +26,7 @@ const (
 	minSnapshot     = 1 << 20
 	reapIntervalMin = 100 * time.Millisecond
 	maxTxnOps       = 100_000
+	minProgress     = 100 * time.Millisecond
 )
 
 // Validate returns nil or Problems: everything that is wrong, at once. It reads the files of the
@@ -157,6 +158,7 @@ func (v *validator) limits() {
 	v.problem(c.ReapInterval >= reapIntervalMin, "reap-interval", "%v: want %v at least", c.ReapInterval, reapIntervalMin)
 	v.problem(c.MaxRequestBytes >= minRequestBytes && c.MaxRequestBytes <= maxRequestBytes, "max-request-bytes", "%d: want %d to %d", c.MaxRequestBytes, minRequestBytes, maxRequestBytes)
 	v.problem(c.MaxTxnOps >= 1 && c.MaxTxnOps <= maxTxnOps, "max-txn-ops", "%d: want 1 to %d", c.MaxTxnOps, maxTxnOps)
+	v.problem(c.WatchProgressInterval >= minProgress, "watch-progress-notify-interval", "%v: want at least %v", c.WatchProgressInterval, minProgress)
 	v.problem(c.QuotaBackendBytes >= -1, "quota-backend-bytes", "%d: want a size, 0 to derive it, or -1 for no bound", c.QuotaBackendBytes)
 	v.problem(c.TreeQuotaBytes >= -1, "tree-quota-bytes", "%d: want a size, 0 to derive it, or -1 for no bound", c.TreeQuotaBytes)
 }

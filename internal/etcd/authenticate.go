@@ -14,6 +14,7 @@ import (
 // gate stands before every call, behind those who count, and refuses those whose metadata forbids to serve them.
 type gate struct {
 	replica Replica
+	leader  *leaderWatch
 }
 
 // unary is the interceptor of unary calls.
@@ -29,6 +30,9 @@ func (g *gate) stream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, ne
 	if err := g.admit(s.Context()); err != nil {
 		return err
 	}
+	if wantsLeader(s.Context()) {
+		return g.leader.serve(srv, s, next)
+	}
 	return next(srv, s)
 }
 
@@ -40,11 +44,16 @@ func (g *gate) admit(ctx context.Context) error {
 	if len(versions) > 0 && !utf8.ValidString(versions[0]) {
 		return rpctypes.ErrGRPCInvalidClientAPIVersion
 	}
-	wish := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
-	if len(wish) > 0 && wish[0] == rpctypes.MetadataHasLeader && g.replica.Status().LeaderID == 0 {
+	if wantsLeader(ctx) && g.replica.Status().LeaderID == 0 {
 		return rpctypes.ErrGRPCNoLeader
 	}
 	return nil
+}
+
+// wantsLeader says whether a call is to be served only where a leader is known.
+func wantsLeader(ctx context.Context) bool {
+	wish := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
+	return len(wish) > 0 && wish[0] == rpctypes.MetadataHasLeader
 }
 
 // caller says on whose behalf a call is carried out. While authentication is off every caller is

@@ -9,7 +9,11 @@
 // and take read.go, keep-alives take keepalive.go. translate.go and reply.go are pure functions. The calls
 // of the other services stand in the file of their service, and HTTP in http.go and health.go.
 //
-// The package reaches the replica only through the interfaces Replica and Leases and decides nothing that
+// Watches are the other half. watch.go takes the requests of a stream, hub.go finds out which
+// watches a change concerns, notify.go reads the changes and sends them, event.go and codec.go
+// encode an event once for all who are told. leader.go ends streams on a member without leader.
+//
+// The package reaches the replica only through the interfaces Replica, Leases and Upkeep and decides nothing that
 // depends on the state: whether a lease exists or a revision is compacted is for apply to say.
 // Where a behaviour looks odd it is etcd's, and the comment names the file of etcd's source
 // that shows it.

@@ -13,7 +13,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
-func sameStatus(t *testing.T, name string, err error, code codes.Code, text string) {
+func sameStatus(t testing.TB, name string, err error, code codes.Code, text string) {
 	t.Helper()
 	got := status.Convert(err)
 	if got.Code() != code || got.Message() != text {

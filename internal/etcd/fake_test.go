@@ -1,7 +1,9 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -41,6 +43,8 @@ type fakeReplica struct {
 	hidden    map[int64]command.LeaseGrant // leases that the leader knows and this member learns with a read index
 	moveErr   error                        // scripted error of MoveLeader
 
+	feeds []*fakeFeed
+
 	proposed   []command.Command
 	readIndex  int
 	localReads int
@@ -53,7 +57,7 @@ func newFakeReplica() *fakeReplica {
 		status:  Status{ClusterID: 7, MemberID: 3, LeaderID: 3, Term: 5},
 		holding: make(chan struct{}, 64),
 	}
-	f.apply(&command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk"}})
+	f.apply(&command.Bootstrap{Settings: command.Settings{TreePrefix: "/zk", TreeHistory: 600_000}})
 	return f
 }
 
@@ -68,6 +72,10 @@ func (f *fakeReplica) applyAs(caller command.Caller, cmd command.Command) state.
 		Time:      1_700_000_000_000 + int64(f.index),
 		Proposals: []command.Proposal{{Caller: caller, Command: cmd}},
 	}}, &f.out, nil)
+	f.reclaim()
+	for _, feed := range f.feeds {
+		feed.wake()
+	}
 	return f.out.Results[0]
 }
 
@@ -80,6 +88,94 @@ func (f *fakeReplica) clear() {
 	for _, a := range f.machine.View().Alarms() {
 		f.apply(&command.Alarm{Action: command.AlarmDeactivate, Member: a.Member, Alarm: a.Type})
 	}
+}
+
+// reclaim frees all history that nobody holds.
+func (f *fakeReplica) reclaim() {
+	oldest := f.machine.View().Seq()
+	for _, feed := range f.feeds {
+		oldest = min(oldest, feed.kept)
+	}
+	for f.machine.Reclaim(1<<20, oldest) {
+	}
+}
+
+// fakeFeed is a subscription; the fake's mutex guards it.
+type fakeFeed struct {
+	f    *fakeReplica
+	wake func()
+	kept uint64
+}
+
+func (f *fakeReplica) Subscribe(wake func()) Feed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	feed := &fakeFeed{f, wake, f.machine.View().Seq()}
+	f.feeds = append(f.feeds, feed)
+	return feed
+}
+
+func (d *fakeFeed) Keep(seq uint64) {
+	d.f.mu.Lock()
+	defer d.f.mu.Unlock()
+	d.kept = max(d.kept, seq)
+}
+
+func (d *fakeFeed) Cancel() {
+	d.f.mu.Lock()
+	defer d.f.mu.Unlock()
+	d.f.feeds = slices.DeleteFunc(d.f.feeds, func(o *fakeFeed) bool { return o == d })
+}
+
+// reinstall replaces the machine by what a snapshot of it has.
+func (f *fakeReplica) reinstall(t testing.TB) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var records recordSink
+	if err := f.machine.Export(f.machine.View(), &records); err != nil {
+		t.Fatal(err)
+	}
+	m, err := state.Load(&records, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.machine = m
+	for _, feed := range f.feeds {
+		feed.wake()
+	}
+}
+
+// recordSink holds the records of a snapshot.
+type recordSink struct {
+	kinds []uint8
+	data  [][]byte
+}
+
+func (s *recordSink) Record(kind uint8, data []byte) error {
+	s.kinds, s.data = append(s.kinds, kind), append(s.data, bytes.Clone(data))
+	return nil
+}
+
+func (s *recordSink) Next() (kind uint8, data []byte, err error) {
+	if len(s.kinds) == 0 {
+		return 0, nil, io.EOF
+	}
+	kind, data = s.kinds[0], s.data[0]
+	s.kinds, s.data = s.kinds[1:], s.data[1:]
+	return kind, data, nil
+}
+
+// apply runs one command on the fake itself.
+func (r *running) apply(t testing.TB, cmd command.Command) state.Result {
+	t.Helper()
+	r.replica.mu.Lock()
+	defer r.replica.mu.Unlock()
+	res := r.replica.apply(cmd)
+	if res.Code != state.OK {
+		t.Fatalf("%T: %v %s", cmd, res.Code, res.Detail)
+	}
+	return res
 }
 
 func (f *fakeReplica) waitHeld(ctx context.Context) error {
@@ -251,6 +347,8 @@ type running struct {
 	conn     *grpc.ClientConn
 	kv       pb.KVClient
 	lease    pb.LeaseClient
+	server   *Server
+	end      func() // stops the server and waits for its end; the test's end does it too
 }
 
 // serve runs a server until the test ends; change may alter its options.
@@ -262,12 +360,13 @@ func serve(t testing.TB, change func(*Options)) *running {
 		change(&o)
 	}
 	server := New(o)
+	r.server = server
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() { r.ended <- server.Run(ctx) }()
 	conn := r.dial(t)
 	r.conn, r.kv, r.lease = conn, pb.NewKVClient(conn), pb.NewLeaseClient(conn)
-	t.Cleanup(func() {
+	r.end = sync.OnceFunc(func() {
 		conn.Close()
 		cancel()
 		select {
@@ -279,6 +378,7 @@ func serve(t testing.TB, change func(*Options)) *running {
 			t.Error("Run did not end")
 		}
 	})
+	t.Cleanup(r.end)
 	return r
 }
 

@@ -6,7 +6,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
@@ -105,15 +104,15 @@ func (s *countedStream) RecvMsg(m any) error {
 	return err
 }
 
-// countedCodec is gRPC's codec for protobuf messages, and counts their bytes. Like etcd's (v3rpc/codec.go) it is used for all
+// countedCodec is the codec of the gRPC server, and counts the bytes of messages. Like etcd's (v3rpc/codec.go) it is used for all
 // calls, whatever content type they name.
 type countedCodec struct {
 	encoding.CodecV2
 	metrics *telemetry.Metrics
 }
 
-func newCodec(m *telemetry.Metrics) countedCodec {
-	return countedCodec{encoding.GetCodecV2(proto.Name), m}
+func newCountedCodec(m *telemetry.Metrics) countedCodec {
+	return countedCodec{newCodec(), m}
 }
 
 // Marshal implements encoding.CodecV2.

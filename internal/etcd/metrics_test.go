@@ -77,7 +77,7 @@ func TestCallsAreCounted(t *testing.T) {
 // The codec counts what it encodes and decodes, to the byte.
 func TestBytesAreCounted(t *testing.T) {
 	m := telemetry.NewMetrics(telemetry.About{})
-	c := newCodec(m)
+	c := newCountedCodec(m)
 	message := &pb.PutRequest{Key: []byte("key"), Value: []byte("value")}
 	data, err := c.Marshal(message)
 	if err != nil {

@@ -23,6 +23,18 @@ type Replica interface {
 	Read(fn func(v state.View))
 	// Status tells how the member stands now. It is called for each response and must be cheap.
 	Status() Status
+	// Subscribe has wake called whenever the state may have changed, after the change can be read and
+	// before any other client can learn of it. wake does not block. The feed's pin is at the present view.
+	Subscribe(wake func()) Feed
+}
+
+// Feed is a subscription to the changes of the state. It holds a pin: changes with a sequence number above it can be
+// read, below the floor too, as long as the state is not replaced by a snapshot. Calls do not overlap.
+type Feed interface {
+	// Keep moves the pin on to seq.
+	Keep(seq uint64)
+	// Cancel ends the subscription. It is called once, as the last.
+	Cancel()
 }
 
 // Leases is what of leases only the leader knows. Its errors are those of Replica.Propose, and leave open whether

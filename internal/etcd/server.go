@@ -57,6 +57,15 @@ type Options struct {
 	// RequestTimeout bounds how long a request waits for consensus. 7 s: etcd's five seconds and
 	// two of its election timeouts.
 	RequestTimeout time.Duration
+	// WatchProgressInterval is the time after which a watch that asked for it and was told nothing is told how
+	// far it is. 10 min, etcd's watch-progress-notify-interval.
+	WatchProgressInterval time.Duration
+	// MaxWatchesPerStream bounds the watches of one stream, which a client mostly has one of; one whose keys
+	// are long counts for more, see docs/compat/etcd.md. 100,000.
+	MaxWatchesPerStream int
+	// ElectionTimeout is how long the members wait for a heartbeat before one stands for election; after three of
+	// them without leader, streams that want one are cut. 1 s.
+	ElectionTimeout time.Duration
 	// HandshakeTimeout bounds each step in which a new connection says what it speaks. 5 s.
 	HandshakeTimeout time.Duration
 	// MaxHalfOpen bounds the connections that have not yet said what they speak; while it is
@@ -85,6 +94,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxLeases, 1<<20)
 	setDefault(&o.MinLeaseTTL, 2)
 	setDefault(&o.RequestTimeout, 7*time.Second)
+	setDefault(&o.WatchProgressInterval, 10*time.Minute)
+	setDefault(&o.MaxWatchesPerStream, 100_000)
+	setDefault(&o.ElectionTimeout, time.Second)
 	setDefault(&o.HandshakeTimeout, 5*time.Second)
 	setDefault(&o.MaxHalfOpen, 1024)
 	setDefault(&o.DrainTimeout, 5*time.Second)
@@ -121,6 +133,8 @@ type Server struct {
 	http    *http.Server
 	// draining is closed when streams that have no end of their own are to end.
 	draining chan struct{}
+	watch    *watchServer
+	leader   *leaderWatch
 }
 
 // New makes a server. It owns the listeners of o from here on; nothing is accepted before Run.
@@ -133,8 +147,9 @@ func New(o Options) *Server {
 		requestTimeout:  o.RequestTimeout,
 		metrics:         o.Metrics,
 	}
-	counted := &calls{guard: &gate{replica: o.Replica}}
-	addr := o.Listeners[0].Addr()
+	leader := newLeaderWatch(o)
+	counted := &calls{guard: &gate{replica: o.Replica, leader: leader}}
+	addr, draining := o.Listeners[0].Addr(), make(chan struct{})
 	s := &Server{
 		options: o,
 		front: &front{
@@ -149,7 +164,9 @@ func New(o Options) *Server {
 		health: grpchealth.NewServer(), // the service "" is SERVING
 		http:   newHTTP(o, &probes{kv: kv, members: o.Members, metrics: o.Metrics, log: o.Logger}),
 
-		draining: make(chan struct{}),
+		watch:    newWatchServer(o, draining),
+		leader:   leader,
+		draining: draining,
 	}
 	s.register(kv)
 	counted.resolve(s.grpc.GetServiceInfo(), o.Metrics)
@@ -164,6 +181,7 @@ func (s *Server) register(kv *kvServer) {
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{
 		kv: kv, upkeep: o.Upkeep, members: o.Members, metrics: o.Metrics, clock: o.Clock, hashing: make(chan struct{}, 1),
 	})
+	pb.RegisterWatchServer(s.grpc, s.watch)
 	pb.RegisterLeaseServer(s.grpc, &leaseServer{
 		kv: kv, leases: o.Leases, minTTL: o.MinLeaseTTL, max: o.MaxLeases, random: o.Random, draining: s.draining,
 	})
@@ -184,7 +202,7 @@ const (
 // newGRPC makes the gRPC server, with etcd's limits.
 func newGRPC(o Options, counted *calls) *grpc.Server {
 	return grpc.NewServer(
-		grpc.ForceServerCodecV2(newCodec(o.Metrics)),
+		grpc.ForceServerCodecV2(newCountedCodec(o.Metrics)),
 		grpc.UnaryInterceptor(counted.unary),
 		grpc.StreamInterceptor(counted.stream),
 		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
@@ -214,7 +232,7 @@ func newHTTP(o Options, p *probes) *http.Server {
 	}
 }
 
-// Run serves until ctx is done, then accepts nothing more, lets the calls under way finish within
+// Run serves until ctx is done, then accepts nothing more, ends watches, lets the other calls under way finish within
 // the drain timeout, cancels the rest, and returns nil when all its goroutines have ended. It
 // returns an error if a port can no longer be served. Run is called once.
 func (s *Server) Run(ctx context.Context) error {
@@ -230,11 +248,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	run(s.runGRPC)
 	run(s.runHTTP)
+	run(func() error { return s.watch.hub.runHub(ctx) })
+	run(func() error { return s.leader.runLooks(ctx) })
 	for _, l := range s.options.Listeners {
 		run(func() error { return s.front.runAccept(ctx, l) })
 	}
 	<-ctx.Done()
 	s.runDrain(ctx)
+	s.watch.readers.Wait()
 	parts.Wait()
 	var failed *partError
 	if errors.As(context.Cause(ctx), &failed) {

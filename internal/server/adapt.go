@@ -54,6 +54,29 @@ func (r etcdReplica) Hash() (hash uint32, revision int64) { return r.Store().Has
 // FreeMemory implements etcd.Upkeep. Calls that come together share the work of one.
 func (r etcdReplica) FreeMemory() { freeMemory(r.freeing) }
 
+// Subscribe implements etcd.Replica.
+func (r etcdReplica) Subscribe(wake func()) etcd.Feed {
+	pin := r.Store().Pin()
+	_, cancel := r.Store().Subscribe(func(p replica.Publication) {
+		if p.Whole {
+			wake()
+		}
+	})
+	return etcdFeed{pin, cancel}
+}
+
+// etcdFeed is a subscription with a pin.
+type etcdFeed struct {
+	*replica.Pin
+	cancel func()
+}
+
+// Cancel implements etcd.Feed.
+func (f etcdFeed) Cancel() {
+	f.cancel()
+	f.Release()
+}
+
 // zkReplica is the replica as the ZooKeeper door wants it.
 type zkReplica struct {
 	replica *replica.Replica

@@ -253,7 +253,7 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 	defer cancel()
 	context.AfterFunc(core, cancel)
 	doors := newGroup(func(error) { cancel() })
-	ids := m.founding
+	ids, election := m.founding, time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond
 	if len(m.ports.clients) > 0 {
 		doors.run(func() error {
 			r := etcdReplica{m.replica, ids.ClusterID, ids.Self.ID, &m.freeing}
@@ -261,7 +261,7 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 				Listeners: m.ports.clients, Replica: r, Leases: m.replica.Leases, Upkeep: r, Members: ids.Membership, Metrics: m.metrics,
 				MinLeaseTTL:     minLeaseTTL(m.cfg),
 				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
-				RequestTimeout: m.requestTimeout(),
+				RequestTimeout: m.requestTimeout(), ElectionTimeout: election, WatchProgressInterval: m.cfg.WatchProgressInterval,
 			}).Run(ctx)
 		})
 	}

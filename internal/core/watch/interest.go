@@ -97,6 +97,13 @@ func NewInterest[W comparable]() *Interest[W] {
 // Len is the number of watches.
 func (n *Interest[W]) Len() int { return len(n.watches) }
 
+// Each calls fn for each watch, in any order. fn must not call the Interest.
+func (n *Interest[W]) Each(fn func(W)) {
+	for w := range n.watches { // in any order, as promised
+		fn(w)
+	}
+}
+
 // Add registers a watch under an ID that is not in use. The span's strings are cloned if they are kept. A
 // watch whose span is empty is never found.
 func (n *Interest[W]) Add(id W, s Span) {

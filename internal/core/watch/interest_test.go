@@ -107,7 +107,9 @@ func TestInterestModel(t *testing.T) {
 					t.Fatalf("key %q wakes (-want +got):\n%s", key, diff)
 				}
 				checkTree(t, n.ranges.root)
-				if n.Len() != len(watches) {
+				all := map[int]bool{}
+				n.Each(func(id int) { all[id] = true })
+				if n.Len() != len(watches) || len(all) != len(watches) {
 					t.Fatalf("%d watches, want %d", n.Len(), len(watches))
 				}
 				if len(watches) == 0 && len(n.keys)+len(n.prefixes)+len(n.lengths) != 0 {
