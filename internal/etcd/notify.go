@@ -16,6 +16,7 @@ type watchSender struct {
 	*watchStream
 
 	reader  watch.Reader[state.KeyValue]
+	log     watchLog // that is being read
 	changes []change // that are being sent
 	pieces  [][]byte // encoded, of the response that is being sent
 }
@@ -113,14 +114,14 @@ const (
 // that it catches up with history: the header then has the revision of the store, as etcd's have
 // (mvcc/watchable_store.go, syncWatchers), and otherwise that of the last event.
 func (s *watchSender) deliver(w *watcher, to int64, behind bool) error {
-	log := watchLog{watcher: w, hub: s.server.hub, to: to, caller: &s.caller}
+	s.log = watchLog{watcher: w, hub: s.server.hub, to: to, caller: &s.caller}
 	var err error
-	var revision int64
+	var revision, floor int64
 	for again := true; again && err == nil; again = s.reader.Midway() {
 		s.server.replica.Read(func(v state.View) {
-			log.open(v)
-			revision = v.Revision()
-			s.changes, err = s.reader.Read(&w.cursor, &log, watch.Bounds{Changes: turnChanges, Entries: turnEntries}, s.changes)
+			s.log.open(v)
+			revision, floor = v.Revision(), s.log.log.Floor()
+			s.changes, err = s.reader.Read(&w.cursor, &s.log, watch.Bounds{Changes: turnChanges, Entries: turnEntries}, s.changes)
 		})
 	}
 	if !behind {
@@ -132,7 +133,7 @@ func (s *watchSender) deliver(w *watcher, to int64, behind bool) error {
 	case sent != nil:
 		return sent
 	case err != nil:
-		return s.expire(w, log.log.Floor())
+		return s.expire(w, floor)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +151,9 @@ func (s *watchSender) deliver(w *watcher, to int64, behind bool) error {
 // keptChanges is how many changes a stream keeps room for.
 const keptChanges = 2 * turnChanges
 
-// forget lets go of the changes that were sent.
+// forget lets go of the changes that were sent, and of the view that they were read from.
 func (s *watchSender) forget() {
+	s.log = watchLog{}
 	clear(s.changes)
 	clear(s.pieces)
 	s.changes, s.pieces = s.changes[:0], s.pieces[:0]
@@ -314,6 +316,8 @@ type watchLog struct {
 	log  state.ChangeLog
 	head int64
 	kept *moment // what is after it can be read, below the floor too; nil: nothing is
+
+	entry watch.Entry[state.KeyValue] // that is told
 }
 
 // open sets the log to a view.
@@ -339,11 +343,12 @@ func (l *watchLog) Head() int64 { return min(l.head, l.to) }
 func (l *watchLog) Changes(revision int64, after uint64, fn func(*watch.Entry[state.KeyValue]) bool) {
 	floor, head := l.log.Floor(), l.Head()
 	span := l.watcher.cursor.Span()
-	entry := watch.Entry[state.KeyValue]{Revision: revision}
+	entry := &l.entry
+	entry.Revision = revision
 	each := func(c *state.Change, seq uint64) bool {
-		entry = watch.Entry[state.KeyValue]{Revision: entry.Revision, Seq: seq, Hidden: true}
+		*entry = watch.Entry[state.KeyValue]{Revision: entry.Revision, Seq: seq, Hidden: true}
 		if c == nil {
-			return fn(&entry)
+			return fn(entry)
 		}
 		if c.Revision < revision {
 			return true // kept from below what is asked for
@@ -353,9 +358,9 @@ func (l *watchLog) Changes(revision int64, after uint64, fn func(*watch.Entry[st
 		}
 		entry.Revision = c.Revision
 		if span.Contains(c.Key) && c.ReadableBy(l.caller) {
-			l.fill(&entry, c, floor)
+			l.fill(entry, c, floor)
 		}
-		return fn(&entry)
+		return fn(entry)
 	}
 	switch {
 	case after > 0:
