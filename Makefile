@@ -12,7 +12,8 @@ REQUIRE_SERVICES ?= 1
 FUZZTIME ?= 30s
 
 .PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
-	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 show-etcd-2
+	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
+	show-etcd-1 show-etcd-2 show-etcd-3
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +94,12 @@ show-spine-6: ## benchmarks against their targets, and the memory of a million k
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/core/... ./internal/wal ./internal/zk/jute
 	OKAPI_BENCH=1 dev/show TestSpine6 ./bench
 
+show-etcd-1: ## etcd's clients and etcdctl, each scenario and command compared with what they do on etcd
+	cd test && OKAPI_REQUIRE_CLIENTS=1 OKAPI_REQUIRE_SERVICES=$(REQUIRE_SERVICES) ../dev/show 'TestClient3.|TestEtcdctl|TestLeases|TestMaintenance' ./conformance
+
 show-etcd-2: ## OPS random operations on okapi and on etcd, killed in between: every reply and event compared
 	cd test && OKAPI_REQUIRE_CLIENTS=1 OKAPI_REQUIRE_SERVICES=$(REQUIRE_SERVICES) ../dev/show TestDifferential ./differential -- \
 		-ops $(OPS) $(if $(SEED),-seed $(SEED))
+
+show-etcd-3: ## what watches were told while members were killed, checked against etcd's promises
+	cd test && ../dev/show TestWatchGuarantees ./robustness

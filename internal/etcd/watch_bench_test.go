@@ -67,7 +67,7 @@ func newWatchBench(b *testing.B, ask func(i int) *pb.WatchCreateRequest) *watchB
 	w := &watchBench{b: b, replica: newFakeReplica(), sent: make(chan int, benchWatches), stop: cancel}
 	o := Options{Listeners: nil, Replica: w.replica}
 	o.Listeners = append(o.Listeners, newScripted())
-	w.server = newWatchServer(o.withDefaults())
+	w.server = newWatchServer(o.withDefaults(), make(chan struct{}))
 	go w.server.hub.runHub(ctx)
 	for range benchStreams {
 		s := &sink{ctx: ctx, requests: make(chan *pb.WatchRequest), codec: newCodec(), sent: w.sent}
