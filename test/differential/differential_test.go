@@ -59,7 +59,11 @@ func (c *tally) print(t *testing.T) {
 		t.Logf("%7d  received from both: %s", c.received[what], what)
 	}
 	for _, e := range explanations {
-		t.Logf("%7d  explained: %s (%s)", c.explained[e.name], e.name, e.proof)
+		what := fmt.Sprintf("%7d  explained:", c.explained[e.name])
+		if e.same == nil {
+			what = "         kept away from:"
+		}
+		t.Logf("%s %s (%s: %s)", what, e.name, e.proof, e.why)
 	}
 }
 

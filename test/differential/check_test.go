@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -100,6 +101,22 @@ func TestCompared(t *testing.T) {
 		a := &action{request: &pb.PutRequest{}}
 		if text := compared(a, c.want, c.got, map[string]int{}); (text == "") != c.same {
 			t.Errorf("%s: compared says %q", c.what, text)
+		}
+	}
+}
+
+// TestExplanations sees that users are told of every difference that is explained, and that they stay few.
+func TestExplanations(t *testing.T) {
+	told, err := os.ReadFile("../../docs/compat/etcd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(explanations) > explanationsMax {
+		t.Errorf("%d differences are explained, more than %d", len(explanations), explanationsMax)
+	}
+	for _, e := range explanations {
+		if e.proof == "" || !strings.Contains(string(told), "`"+e.proof+"`") {
+			t.Errorf("docs/compat/etcd.md does not tell of %s, or not why: no %q", e.name, e.proof)
 		}
 	}
 }
