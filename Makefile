@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
-	show-etcd-1 show-etcd-2 show-etcd-3
+	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,3 +103,6 @@ show-etcd-2: ## OPS random operations on okapi and on etcd, killed in between: e
 
 show-etcd-3: ## what watches were told while members were killed, checked against etcd's promises
 	cd test && ../dev/show TestWatchGuarantees ./robustness
+
+show-etcd-4: ## 10,000 watches on one prefix and on distinct keys; 100,000 leases: what they cost
+	OKAPI_BENCH=1 dev/show 'TestWatches|TestLeases' ./bench
