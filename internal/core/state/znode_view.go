@@ -116,7 +116,8 @@ func (v View) CountDescendants(c *command.Caller, path string) (int32, Code) {
 }
 
 // Ephemerals returns the paths of the ephemeral znodes that a session or lease owns, in byte order.
-// A view that is not the newest also looks through what has changed since, as far back as the history goes.
+// A view that is not the newest also looks through what has changed since, as far back as the history goes. It calls Yield
+// every 256 znodes.
 func (v View) Ephemerals(session int64) []string {
 	var paths []string
 	add := func(path string) {
@@ -125,8 +126,12 @@ func (v View) Ephemerals(session int64) []string {
 		}
 	}
 	if l := v.m.leases.get(session); l != nil {
+		seen := 0
 		for path := range l.nodes { // in any order: they are sorted below
 			add(path)
+			if seen++; seen%stepKeys == 0 && v.Yield != nil {
+				v.Yield() // What goes meanwhile is among the changes below.
+			}
 		}
 	}
 	if v.seq < v.m.seq {

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
@@ -315,27 +314,76 @@ func (r *Registry) Empty() bool { return len(r.conns) == 0 }
 // Stats returns the counts.
 func (r *Registry) Stats() Stats { return r.stats }
 
-// DataWatches calls fn for each data watch, ordered by path and connection, as ZooKeeper's wchp and wchc
-// list them. It takes time and memory for all of them.
-func (r *Registry) DataWatches(fn func(path string, id ConnID)) {
-	paths := make([]string, 0, len(r.paths))
-	for p, w := range r.paths { // sorted below
+// listStep is how many entries a list touches between two calls of yield.
+const listStep = 256
+
+// stepper calls a yield, which may be nil, with every listStep-th step.
+type stepper struct {
+	yield func()
+	steps int
+}
+
+func (s *stepper) step() {
+	if s.steps++; s.steps%listStep == 0 && s.yield != nil {
+		s.yield()
+	}
+}
+
+// The four lists below are what ZooKeeper's wchp and wchc are made of. They are in no order. During a call of yield, which may be
+// nil and comes every 256 entries, the registry may be changed: what comes or goes meanwhile may be in the list or not.
+
+// DataPaths returns the paths that have data watches.
+func (r *Registry) DataPaths(yield func()) []string {
+	list, s := make([]string, 0, r.stats.DataPaths), stepper{yield: yield}
+	for _, w := range r.paths { // in any order: the caller sorts
 		if w.data > 0 {
-			paths = append(paths, p)
+			list = append(list, w.path)
 		}
+		s.step()
 	}
-	slices.Sort(paths)
-	var ids []ConnID
-	for _, p := range paths {
-		ids = ids[:0]
-		for _, pr := range r.paths[p].pairs {
-			if pr.kinds&dataKinds != 0 {
-				ids = append(ids, pr.conn.id)
-			}
+	return list
+}
+
+// DataConnections returns the connections that have data watches.
+func (r *Registry) DataConnections(yield func()) []ConnID {
+	list, s := make([]ConnID, 0, r.stats.DataConnections), stepper{yield: yield}
+	for _, c := range r.conns { // in any order: the caller sorts
+		if c.data > 0 {
+			list = append(list, c.id)
 		}
-		slices.Sort(ids)
-		for _, id := range ids {
-			fn(p, id)
-		}
+		s.step()
 	}
+	return list
+}
+
+// DataPathsOf returns the paths on which a connection has data watches.
+func (r *Registry) DataPathsOf(id ConnID, yield func()) []string {
+	c := r.conns[id]
+	if c == nil {
+		return nil
+	}
+	list, s := make([]string, 0, c.data), stepper{yield: yield}
+	for w, i := range c.places { // in any order: the caller sorts
+		if w.pairs[i].kinds&dataKinds != 0 {
+			list = append(list, w.path)
+		}
+		s.step()
+	}
+	return list
+}
+
+// DataConnectionsOf returns the connections that have data watches on a path.
+func (r *Registry) DataConnectionsOf(path string, yield func()) []ConnID {
+	w := r.paths[path]
+	if w == nil {
+		return nil
+	}
+	list, s := make([]ConnID, 0, w.data), stepper{yield: yield}
+	for i := 0; i < len(w.pairs); i++ {
+		if w.pairs[i].kinds&dataKinds != 0 {
+			list = append(list, w.pairs[i].conn.id)
+		}
+		s.step()
+	}
+	return list
 }

@@ -192,10 +192,19 @@ func TestStats(t *testing.T) {
 	if diff := cmp.Diff(Stats{DataConnections: 2, DataPaths: 2, DataWatches: 3, ChildWatches: 3}, r.Stats()); diff != "" {
 		t.Error(diff)
 	}
-	var list []string
-	r.DataWatches(func(path string, id ConnID) { list = append(list, fmt.Sprint(path, " ", id)) })
-	if diff := cmp.Diff([]string{"/a 1", "/a 2", "/c 2"}, list); diff != "" {
-		t.Error(diff)
+	for _, list := range []struct{ got, want any }{
+		{slices.Sorted(slices.Values(r.DataPaths(nil))), []string{"/a", "/c"}},
+		{slices.Sorted(slices.Values(r.DataConnections(nil))), []ConnID{1, 2}},
+		{slices.Sorted(slices.Values(r.DataPathsOf(1, nil))), []string{"/a"}},
+		{slices.Sorted(slices.Values(r.DataPathsOf(2, nil))), []string{"/a", "/c"}},
+		{r.DataPathsOf(3, nil), []string(nil)},
+		{slices.Sorted(slices.Values(r.DataConnectionsOf("/a", nil))), []ConnID{1, 2}},
+		{r.DataConnectionsOf("/b", nil), []ConnID{}},
+		{r.DataConnectionsOf("/d", nil), []ConnID(nil)},
+	} {
+		if diff := cmp.Diff(list.want, list.got); diff != "" {
+			t.Error(diff)
+		}
 	}
 	r.DropConnection(1)
 	r.DropConnection(1)
@@ -203,6 +212,50 @@ func TestStats(t *testing.T) {
 	if diff := cmp.Diff(Stats{}, r.Stats()); diff != "" || len(r.paths)+len(r.conns)+r.recursive != 0 {
 		t.Errorf("left after all connections are gone: %s", diff)
 	}
+}
+
+// TestListsLetOthersIn: lists yield in steps, and what stays while others come and go is in them once.
+func TestListsLetOthersIn(t *testing.T) {
+	const paths, conns = 3000, 1000
+	r := NewRegistry()
+	path := func(i int) string { return fmt.Sprint("/", i) }
+	for i := range paths {
+		r.Add(1, path(i), Data)
+	}
+	for id := ConnID(2); id <= conns; id++ {
+		r.Add(id, "/0", Persistent)
+	}
+	for name, list := range map[string]func(yield func()) int{
+		"paths":       func(y func()) int { return len(keep(r.DataPaths(y), func(p string) bool { return len(p) > 3 })) },
+		"connections": func(y func()) int { return len(keep(r.DataConnections(y), func(id ConnID) bool { return id <= conns })) },
+		"paths of a connection": func(y func()) int {
+			return len(keep(r.DataPathsOf(1, y), func(p string) bool { return len(p) > 3 }))
+		},
+		"connections of a path": func(y func()) int {
+			return len(keep(r.DataConnectionsOf("/0", y), func(id ConnID) bool { return id > 500 }))
+		},
+	} {
+		yields := 0
+		got := list(func() {
+			yields++
+			r.Remove(1, path(yields), Data)
+			r.Add(1, path(yields), Data)
+			r.Add(ConnID(conns+yields), "/0", Data)
+			r.DropConnection(ConnID(conns + yields))
+			r.DropConnection(ConnID(2 + yields))
+			r.Add(ConnID(2+yields), "/0", Data)
+		})
+		want := map[string]int{"paths": paths - 100, "connections": conns, "paths of a connection": paths - 100, "connections of a path": conns - 500}[name]
+		if yields < 3 || got < want-yields*2 || got > want {
+			t.Errorf("%s: %d in the list after %d yields, want about %d", name, got, yields, want)
+		}
+	}
+}
+
+// keep returns the different elements of a list for which want holds.
+func keep[T interface{ string | ConnID }](list []T, want func(T) bool) []T {
+	slices.Sort(list)
+	return slices.DeleteFunc(slices.Compact(list), func(x T) bool { return !want(x) })
 }
 
 // naive is the registry as a list of watches, each for itself, with ZooKeeper's rules said one by one.
