@@ -2,6 +2,7 @@ package zk
 
 import (
 	"crypto/sha1"
+	"crypto/subtle"
 	"encoding/base64"
 	"net/netip"
 	"slices"
@@ -26,15 +27,18 @@ func initialIdentities(remote netip.Addr) []command.Identity {
 
 // authenticate adds what an auth packet proves to the identities of a connection and reports
 // whether it proves anything. The given slice is not changed: commands on their way share it.
-func authenticate(have []command.Identity, p *jute.AuthPacket) ([]command.Identity, bool) {
-	var id command.Identity
+// Whoever proves to be the one with superDigest passes every check from then on; an empty one is nobody's.
+func authenticate(have []command.Identity, p *jute.AuthPacket, superDigest string) ([]command.Identity, bool) {
 	switch {
 	case p.Scheme == "ip":
 		return have, true // Every connection has it from the start.
-	case p.Scheme == "digest" && p.Auth != nil:
-		id = digestIdentity(p.Auth)
-	default:
+	case p.Scheme != "digest" || p.Auth == nil:
 		return have, false
+	}
+	id := digestIdentity(p.Auth)
+	have = slices.Clip(have)
+	if superDigest != "" && subtle.ConstantTimeCompare([]byte(id.ID), []byte(superDigest)) == 1 && !slices.Contains(have, superIdentity()) {
+		have = append(have, superIdentity())
 	}
 	if slices.Contains(have, id) {
 		return have, true
@@ -42,7 +46,18 @@ func authenticate(have []command.Identity, p *jute.AuthPacket) ([]command.Identi
 	if len(have) >= maxIdentities {
 		return have, false
 	}
-	return append(slices.Clip(have), id), true
+	return append(have, id), true
+}
+
+// superIdentity is who passes every check (org.apache.zookeeper.server.auth.DigestAuthenticationProvider). It has no name of its
+// own: the digest beside it says whose it is.
+func superIdentity() command.Identity { return command.Identity{Scheme: "super"} }
+
+// ValidSuperDigest reports whether a text may be a SuperDigest: a user and the SHA-1 sum of user and password in Base64.
+func ValidSuperDigest(text string) bool {
+	user, sum, ok := strings.Cut(text, ":")
+	raw, err := base64.StdEncoding.DecodeString(sum)
+	return ok && user != "" && err == nil && len(raw) == sha1.Size
 }
 
 // digestIdentity gives the identity that "user:password" proves

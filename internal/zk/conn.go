@@ -76,7 +76,8 @@ type conn struct {
 	shake     handshake
 	watches   watches
 
-	queue queue
+	queue   queue
+	account account
 	// bytes is the size of all requests in the queue.
 	bytes int
 	// started is the number of the last item that has been submitted or needs no submission.
@@ -115,7 +116,8 @@ func newConn(srv *services, remote netip.AddrPort, o owner) *conn {
 	c.caller.Protocol = command.ZooKeeper
 	c.caller.Identities = initialIdentities(remote.Addr())
 	c.look.fn = c.look.run
-	c.out.stats = &srv.stats
+	c.account = noAccount()
+	c.out.stats, c.out.account = &srv.stats, &c.account
 	c.shake.conn, c.watches.conn = c, c
 	return c
 }
@@ -139,6 +141,8 @@ func (c *conn) open() bool { return c.phase < phaseDraining }
 // receive takes one frame, of which it keeps nothing. The caller has seen that there is room.
 func (c *conn) receive(frame []byte, nowNS int64) {
 	c.nowNS = nowNS
+	c.srv.stats.received.Add(1)
+	c.account.received++
 	switch c.phase {
 	case phaseConnecting:
 		c.shake.connect(frame)
@@ -149,7 +153,6 @@ func (c *conn) receive(frame []byte, nowNS int64) {
 
 // serve takes the frame of a request.
 func (c *conn) serve(frame []byte) {
-	c.srv.stats.received.Add(1)
 	if !c.srv.replica.Touch(c.caller.Session) {
 		c.finish(errNotVouching)
 		return
@@ -205,7 +208,8 @@ func (c *conn) enterAuth(it *item) {
 	}
 	it.kind = itemFixed
 	var ok bool
-	if c.caller.Identities, ok = authenticate(c.caller.Identities, &c.req.auth); !ok {
+	if c.caller.Identities, ok = authenticate(c.caller.Identities, &c.req.auth, c.srv.superDigest); !ok {
+		c.srv.stats.authFailed.Add(1)
 		it.code, it.end, c.phase = jute.CodeAuthFailed, errAuthFailed, phaseDraining
 	}
 	c.srv.notifier.identify(c)
@@ -308,9 +312,7 @@ func (c *conn) answerFirst() {
 		return
 	}
 	it := c.queue.at(c.queue.head + 1) // The answer may have made the queue grow.
-	if it.kind != itemHandshake && it.kind != itemEnd {
-		c.srv.stats.latency(c.nowNS - it.atNS)
-	}
+	c.count(it)
 	c.forget(it)
 	end := it.end
 	c.queue.pop()
@@ -319,6 +321,16 @@ func (c *conn) answerFirst() {
 		return
 	}
 	c.start()
+}
+
+// count counts the answer to an item. What only says who is calling is not counted among the latencies, as in ZooKeeper, nor is a
+// session that was attached.
+func (c *conn) count(it *item) {
+	switch it.kind {
+	case itemWrite, itemRead, itemSync:
+		c.account.answered(operationOf(it.op), it, c.at.zxid, c.nowNS)
+		c.srv.stats.answered(it.kind, c.nowNS-it.atNS)
+	}
 }
 
 // first returns what has come first; nil if nothing has.

@@ -23,6 +23,7 @@ var (
 	errAuthFailed      = errors.New("authentication refused")
 	errUnknownOp       = errors.New("opcode is not implemented")
 	errClosedByClient  = errors.New("client closed the session")
+	errSlowAnswer      = errors.New("client took too long for the answer to its four-letter word")
 	errAnswered        = errors.New("four-letter word answered")
 	errSilent          = errors.New("client was silent for too long")
 	errPositionGone    = errors.New("client is too slow: what it has not taken yet was built on a state that is gone")

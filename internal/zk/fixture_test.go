@@ -117,7 +117,10 @@ func (r *replica) Touch(int64) bool { return !r.with(func() bool { return r.deaf
 func (r *replica) Status() Status {
 	r.queue.Lock()
 	defer r.queue.Unlock()
-	return Status{Member: 1, Leader: 1, Role: r.role, ProposalBytesLast: 3, ProposalBytesMin: 2, ProposalBytesMax: 9}
+	return Status{
+		Member: 1, Leader: 1, Role: r.role, Voters: 3, Learners: 4, SyncedFollowers: 2, SyncedObservers: 1,
+		ProposalBytesLast: 3, ProposalBytesMin: 2, ProposalBytesMax: 9,
+	}
 }
 
 func (r *replica) with(fn func() bool) bool {

@@ -34,7 +34,6 @@ type handshake struct {
 // processConnectRequest). The protocol version is not looked at, as in ZooKeeper.
 func (h *handshake) connect(frame []byte) {
 	c, m := h.conn, &h.request
-	c.srv.stats.received.Add(1)
 	c.reader.Reset(frame)
 	m.Decode(&c.reader)
 	if c.reader.Err() != nil {
@@ -130,6 +129,10 @@ func (h *handshake) establish(it *item, session *state.SessionResult) {
 	c.phase = phaseServing
 	c.srv.notifier.join(c)
 	c.reveal(position{it.result.Seq, it.result.Zxid})
+	if h.request.SessionID == 0 {
+		c.account.answered("SESS", it, c.at.zxid, c.nowNS)
+		c.srv.stats.answered(it.kind, c.nowNS-it.atNS)
+	}
 	h.reply(&jute.ConnectResponse{
 		TimeoutMS: session.TimeoutMS, SessionID: session.ID, Password: session.Password[:],
 	})

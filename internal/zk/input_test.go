@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"regexp"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,92 +177,6 @@ func TestInputMemory(t *testing.T) {
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
-
-// word sends a four-letter word and returns all that comes back.
-func (d *door) word(word string) string {
-	d.t.Helper()
-	c := d.dialMute()
-	go func() { _, _ = c.socket.Write([]byte(word)) }()
-	answer, err := io.ReadAll(c.socket)
-	if err != nil {
-		d.t.Fatalf("%s: %v", word, err)
-	}
-	return string(answer)
-}
-
-func TestFourLetterWords(t *testing.T) {
-	inside(t, Options{}, func(d *door) {
-		c := d.login()
-		c.want(0, jute.OpCreate, create("/n", ""))
-		for word, want := range map[string]string{
-			"ruok": "imok", "isro": "rw", "ruok\n": "imok",
-			"stat": "stat is not executed because it is not in the whitelist.\n",
-			"mntr": "mntr is not executed because it is not in the whitelist.\n",
-			"RUOK": "", "what": "",
-		} {
-			if got := d.word(word); got != want {
-				t.Errorf("%q answers %q, want %q", word, got, want)
-			}
-		}
-		want := `Zookeeper version: 3.9.4-okapi, built on 01/02/2026 03:04 UTC
-Latency min/avg/max: 0/0.0/0
-Received: 2
-Sent: 2
-Connections: 2
-Outstanding: 0
-Zxid: 0x100000002
-Mode: standalone
-Node count: 6
-`
-		synctest.Wait()
-		if got := d.word("srvr"); got != want {
-			t.Errorf("srvr answers\n%s\nwant\n%s", got, want)
-		}
-		d.replica.set(func() { d.replica.role = RoleLeader })
-		if got := d.word("srvr"); !strings.Contains(got, "Mode: leader\nNode count: 6\nProposal sizes last/min/max: 3/2/9\n") {
-			t.Errorf("srvr of a leader answers\n%s", got)
-		}
-		d.replica.set(func() { d.replica.role = RoleNone })
-		if got := d.word("srvr"); got != "This ZooKeeper instance is not currently serving requests\n" {
-			t.Errorf("srvr without a leader answers %q", got)
-		}
-		if got := d.word("isro"); got != "null" {
-			t.Errorf("isro without a leader answers %q", got)
-		}
-	})
-}
-
-// The shape that the Go client's parser wants of srvr.
-func TestSrvrIsWhatParsersTake(t *testing.T) {
-	parser := regexp.MustCompile(`(?m:\A^Zookeeper version: ([A-Za-z0-9\.\-]+), built on (\d\d/\d\d/\d\d\d\d \d\d:\d\d [A-Za-z0-9:\+\-]+).*\n` +
-		`^Latency min/avg/max: (\d+)/([0-9.]+)/(\d+).*\n^Received: (\d+).*\n^Sent: (\d+).*\n^Connections: (\d+).*\n^Outstanding: (\d+).*\n` +
-		`^Zxid: (0x[A-Za-z0-9]+).*\n^Mode: (\w+).*\n^Node count: (\d+))`)
-	inside(t, Options{}, func(d *door) {
-		if got := d.word("srvr"); !parser.MatchString(got) {
-			t.Errorf("srvr answers\n%s", got)
-		}
-	})
-}
-
-func TestLatencies(t *testing.T) {
-	var s stats
-	if got := s.latencies(); got != "0/0.0/0" {
-		t.Errorf("before the first: %s", got)
-	}
-	for _, ms := range []float64{2.5, 1, 7} {
-		s.latency(int64(ms * float64(time.Millisecond)))
-	}
-	if got := s.latencies(); got != "1/3.5/7" {
-		t.Errorf("latencies %s, want 1/3.5/7", got)
-	}
-	s.latency(0)
-	s.latency(0)
-	s.latency(0)
-	s.latency(0)
-	if got := s.latencies(); got != "0/1.5/7" {
-		t.Errorf("latencies %s, want 0/1.5/7", got)
-	}
-}
 
 // Run answers what was read before it was told to stop, and nothing more.
 func TestShutdownDrains(t *testing.T) {

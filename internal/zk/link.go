@@ -41,6 +41,10 @@ type link struct {
 	socket net.Conn
 	input  input
 
+	// number is the place of the connection among all that were admitted, and acceptedAt when it was.
+	number     uint64
+	acceptedAt time.Time
+
 	// more holds a token if the writer has something to do; closed ends the writer.
 	more   chan struct{}
 	closed chan struct{}
@@ -58,6 +62,10 @@ type link struct {
 	spare []byte
 	// timeout is the session timeout; 0 while there is no session.
 	timeout time.Duration
+	// answering says that the connection is about a four-letter word.
+	answering bool
+	// deadlineNS is when reading ends unless something is heard of the client, by services.nowNS.
+	deadlineNS int64
 	// deadlineSetNS is when the read deadline was set, by services.nowNS.
 	deadlineSetNS int64
 	// deaf says that the deadline was set for the end and is not to be moved any more.
@@ -66,7 +74,7 @@ type link struct {
 
 // newLink returns the link of a socket that has just been accepted.
 func newLink(srv *services, socket net.Conn) *link {
-	l := &link{srv: srv, socket: socket, more: make(chan struct{}, 1), closed: make(chan struct{})}
+	l := &link{srv: srv, socket: socket, acceptedAt: srv.clock.Now(), more: make(chan struct{}, 1), closed: make(chan struct{})}
 	remote, _ := netip.ParseAddrPort(socket.RemoteAddr().String()) // A pipe has no address.
 	l.conn = newConn(srv, remote, l)
 	l.room.L = &l.conn.mu
@@ -187,12 +195,10 @@ func (l *link) readFirst() (word bool, err error) {
 		}
 	}
 	first := l.input.peek(jute.FrameHeaderBytes)
-	if !isFourLetterWord(first) {
+	if !isWord(first) {
 		return false, nil
 	}
-	l.conn.mu.Lock()
-	defer l.conn.mu.Unlock()
-	l.conn.answerWord(string(first))
+	l.answerWord(string(first))
 	return true, nil
 }
 
@@ -380,7 +386,7 @@ func (l *link) setDeadlineLocked(nowNS int64, timeout time.Duration) {
 	if l.deaf {
 		return
 	}
-	l.deadlineSetNS = nowNS
+	l.deadlineSetNS, l.deadlineNS = nowNS, nowNS+int64(timeout)
 	// An error means that the socket is closed, which the next read tells.
 	_ = l.socket.SetReadDeadline(l.srv.epoch.Add(time.Duration(nowNS) + timeout))
 }

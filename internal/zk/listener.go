@@ -14,6 +14,7 @@ import (
 
 	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/invariant"
+	"github.com/okapi-kv/okapi/internal/telemetry"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
 
@@ -37,6 +38,16 @@ type Options struct {
 	// Version and Built stand in the answer to srvr, as "3.9.4-abc" and a time.
 	Version string
 	Built   time.Time
+
+	// FourLetterWords are the words that are answered; those of DefaultWords by default. AllWords stands for all.
+	FourLetterWords []string
+	// Host tells four-letter words of the process and its machine. Without one that is left out.
+	Host Host
+	// LogSyncs is how long it takes to make a batch of commands durable; nil if nobody measures that.
+	LogSyncs *telemetry.Summary
+	// SuperDigest is user:base64(sha1(user:password)) of who passes every check
+	// (zookeeper.DigestAuthenticationProvider.superDigest); empty for nobody.
+	SuperDigest string
 
 	// TickTimeMS is the unit of the session timeouts, in milliseconds; 2000 by default.
 	TickTimeMS int32
@@ -98,6 +109,10 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.HandshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&o.DrainTimeout, defaultDrainTimeout)
 	setDefault(&o.Version, defaultVersion)
+	setDefault(&o.Host, Host(noHost{}))
+	if o.FourLetterWords == nil {
+		o.FourLetterWords = DefaultWords()
+	}
 	return o
 }
 
@@ -122,6 +137,16 @@ type services struct {
 	notifier *notifier
 	sessions sessions
 	stats    stats
+	// links returns the open connections.
+	links func() []*link
+	// words are those of the whitelist; turns has room for those who make large answers.
+	words    map[string]bool
+	turns    chan struct{}
+	host     Host
+	logSyncs *telemetry.Summary
+	settings settings
+	// superDigest is the digest of who passes every check; empty for nobody.
+	superDigest string
 	// version is the first line of srvr without its label.
 	version string
 	// epoch is when the server was made.
@@ -151,6 +176,7 @@ type Server struct {
 	// server stops: no more are admitted.
 	links    map[*link]struct{}
 	perIP    map[netip.Addr]int
+	admitted uint64
 	draining bool
 	// empty is closed when the server drains and no connection is left.
 	empty chan struct{}
@@ -164,7 +190,7 @@ func New(o Options) *Server {
 	invariant.Assert(len(o.Listeners) > 0 && o.Replica != nil && o.Publisher != nil, "a server has listeners and a member behind it")
 	invariant.Assert(o.Clock != nil && o.Random != nil && o.Logger != nil, "a server has a clock, a source of passwords and a logger")
 	now := o.Clock.Now()
-	return &Server{
+	s := &Server{
 		options: o, logger: o.Logger,
 		links: map[*link]struct{}{}, perIP: map[netip.Addr]int{}, empty: make(chan struct{}),
 		srv: services{
@@ -180,8 +206,16 @@ func New(o Options) *Server {
 			sessions: sessions{conns: map[int64]*conn{}},
 			// The form of the date is the one that go-zookeeper and older tools parse.
 			version: fmt.Sprintf("%s, built on %s", o.Version, o.Built.UTC().Format("01/02/2006 15:04 MST")),
+			words:   whitelist(o.FourLetterWords), turns: make(chan struct{}, largeAnswers),
+			host: o.Host, logSyncs: o.LogSyncs, superDigest: o.SuperDigest,
+			settings: settings{
+				port: portOf(o.Listeners[0]), connectionsPerIP: o.MaxConnectionsPerIP,
+				tickTimeMS: o.TickTimeMS, memberNumber: o.MemberNumber,
+			},
 		},
 	}
+	s.srv.links = s.open
+	return s
 }
 
 // Run serves until ctx ends. Then it stops accepting and reading, waits for requests under way to
@@ -317,9 +351,12 @@ func (s *Server) admit(l *link) bool {
 	limit := s.options.MaxConnectionsPerIP
 	full := len(s.links) >= s.options.MaxConnections || (limit > 0 && ip.IsValid() && s.perIP[ip] >= limit)
 	if s.draining || full {
+		s.srv.stats.rejected.Add(1)
 		s.logger.Debug("ZooKeeper connection refused", "remote", l.conn.remote, "connections", len(s.links))
 		return false
 	}
+	s.admitted++
+	l.number = s.admitted
 	s.links[l] = struct{}{}
 	s.perIP[ip]++
 	s.srv.stats.connections.Add(1)

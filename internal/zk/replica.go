@@ -62,12 +62,30 @@ func (r Role) String() string {
 	return "none"
 }
 
+// peerState names the role as ZooKeeper's mntr does; "" for a member on its own.
+func (r Role) peerState() string {
+	switch r {
+	case RoleLeader:
+		return "leading - broadcast"
+	case RoleFollower:
+		return "following - broadcast"
+	case RoleObserver:
+		return "observing - broadcast"
+	}
+	return ""
+}
+
 // Status describes a member for those who ask from outside.
 type Status struct {
 	Member uint64
 	// Leader is 0 if none is known.
 	Leader uint64
 	Role   Role
+	// Voters is how many members have a vote.
+	Voters int
+	// Learners, on a leader, is how many members follow it, SyncedFollowers and SyncedObservers how many of those with
+	// and without a vote are close behind it.
+	Learners, SyncedFollowers, SyncedObservers int
 	// Proposal sizes, in bytes, of a leader; -1 if there was none yet.
 	ProposalBytesLast, ProposalBytesMin, ProposalBytesMax int64
 }

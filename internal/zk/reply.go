@@ -1,18 +1,22 @@
 package zk
 
 import (
+	"encoding/binary"
 	"strings"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/core/watch"
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
 
 // output holds encoded replies.
 type output struct {
-	buf   []byte
-	stats *stats
+	buf []byte
+	// stats and account count the frames.
+	stats   *stats
+	account *account
 }
 
 // take gives what has been encoded to the sender; spare is memory for what comes next.
@@ -32,11 +36,29 @@ func (o *output) begin(h jute.ReplyHeader) (start int) {
 // end completes the frame.
 func (o *output) end(start int) {
 	o.buf = jute.EndFrame(o.buf, start)
-	o.stats.sent.Add(1)
+	o.count(1)
+}
+
+func (o *output) count(frames int64) {
+	o.stats.sent.Add(frames)
+	o.account.sent += frames
 }
 
 // events adds encoded notifications.
-func (o *output) events(frames []byte) { o.buf = append(o.buf, frames...) }
+func (o *output) events(frames []byte) {
+	o.buf = append(o.buf, frames...)
+	n := int64(0)
+	for ; len(frames) > 0; n++ {
+		frames = frames[jute.FrameHeaderBytes+binary.BigEndian.Uint32(frames):]
+	}
+	o.count(n)
+}
+
+// notice adds a notification.
+func (o *output) notice(typ watch.EventType, path string, zxid int64) {
+	o.buf = appendNotice(o.buf, typ, path, zxid)
+	o.count(1)
+}
 
 // connect encodes the answer to a connect request.
 func (o *output) connect(m *jute.ConnectResponse) {

@@ -394,7 +394,7 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	var ids []command.Identity
 	ok := true
 	for i := 0; ok; i++ {
-		ids, ok = authenticate(ids, &jute.AuthPacket{Scheme: "digest", Auth: []byte{byte(i)}})
+		ids, ok = authenticate(ids, &jute.AuthPacket{Scheme: "digest", Auth: []byte{byte(i)}}, "")
 	}
 	if len(ids) != maxIdentities {
 		t.Errorf("%d identities, want at most %d", len(ids), maxIdentities)

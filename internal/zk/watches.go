@@ -217,7 +217,7 @@ func (w *watches) setAgain(paths []string, kind watch.Kinds, zxid int64, missed 
 		})
 		for i, path := range step {
 			if told[i] != none {
-				c.out.buf = appendNotice(c.out.buf, told[i], path, -1)
+				c.out.notice(told[i], path, -1)
 			}
 		}
 	}

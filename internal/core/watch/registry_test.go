@@ -226,8 +226,10 @@ func TestListsLetOthersIn(t *testing.T) {
 		r.Add(id, "/0", Persistent)
 	}
 	for name, list := range map[string]func(yield func()) int{
-		"paths":       func(y func()) int { return len(keep(r.DataPaths(y), func(p string) bool { return len(p) > 3 })) },
-		"connections": func(y func()) int { return len(keep(r.DataConnections(y), func(id ConnID) bool { return id <= conns })) },
+		"paths": func(y func()) int { return len(keep(r.DataPaths(y), func(p string) bool { return len(p) > 3 })) },
+		"connections": func(y func()) int {
+			return len(keep(r.DataConnections(y), func(id ConnID) bool { return id <= conns }))
+		},
 		"paths of a connection": func(y func()) int {
 			return len(keep(r.DataPathsOf(1, y), func(p string) bool { return len(p) > 3 }))
 		},
