@@ -98,8 +98,26 @@ func (m *Member) WaitReady() {
 	m.t.Fatalf("%s does not serve within %v: %s", m.Name, startTimeout, why)
 }
 
-// notReady says why the member does not serve yet, or "".
+// notReady says why the member does not serve yet, or "". A ZooKeeper has no door for etcd clients, an etcd none for
+// ZooKeeper's.
 func (m *Member) notReady() string {
+	if m.Client != "" {
+		if why := m.unhealthy(); why != "" {
+			return why
+		}
+	}
+	if m.ZooKeeper == "" {
+		return ""
+	}
+	answer, err := m.FourLetters("isro")
+	if err != nil || strings.TrimSpace(answer) != "rw" {
+		return fmt.Sprintf("isro says %q (%v)", answer, err)
+	}
+	return ""
+}
+
+// unhealthy says what the etcd door has to say against the member's health, or "".
+func (m *Member) unhealthy() string {
 	client := http.Client{Timeout: dialTimeout}
 	response, err := client.Get("http://" + m.Client + "/health")
 	if err != nil {
@@ -109,13 +127,6 @@ func (m *Member) notReady() string {
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"health":"true"`) {
 		return fmt.Sprintf("/health says %d %s (%v)", response.StatusCode, body, err)
-	}
-	if m.ZooKeeper == "" {
-		return ""
-	}
-	answer, err := m.FourLetters("isro")
-	if err != nil || strings.TrimSpace(answer) != "rw" {
-		return fmt.Sprintf("isro says %q (%v)", answer, err)
 	}
 	return ""
 }

@@ -1,0 +1,167 @@
+package zkdifferential
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/okapi-kv/okapi/test/harness"
+)
+
+var (
+	seedFlag = flag.Uint64("zk.seed", 1, "the seed of the first script; each script after it has the next one")
+	opsFlag  = flag.Int("zk.ops", 10_000, "how many requests are sent to each server at least")
+	keepFlag = flag.Int("zk.keep", 1, "how many differences are looked for")
+)
+
+// tools has the server; TestMain sets it once.
+var tools harness.Tools
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(prepareAndRun(m))
+}
+
+func prepareAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "okapi-zkdifferential-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if tools, err = harness.PrepareServer(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// pair is the two servers.
+type pair struct {
+	t     *testing.T
+	fresh [2]func() *harness.Member
+	// running are the processes; nil before the first script and after a difference.
+	running [2]*harness.Member
+	servers [2]*server
+}
+
+// start starts both servers, with nothing in them, unless they run.
+func (p *pair) start() {
+	p.t.Helper()
+	if p.servers[0] != nil {
+		return
+	}
+	for i, fresh := range p.fresh {
+		p.running[i] = fresh()
+		p.running[i].Start()
+	}
+	for i, m := range p.running {
+		m.WaitReady()
+		p.servers[i] = &server{name: m.Name, address: m.ZooKeeper}
+	}
+}
+
+func (p *pair) stop() {
+	for i, m := range p.running {
+		if m != nil {
+			m.Kill()
+		}
+		p.running[i], p.servers[i] = nil, nil
+	}
+}
+
+// run carries out a script at both servers at once and compares. After a difference both are stopped: nobody knows what else
+// is different now.
+func (p *pair) run(sc script) *difference {
+	p.t.Helper()
+	p.start()
+	var traces [2]*trace
+	var errs [2]error
+	done := make(chan int)
+	for i, s := range p.servers {
+		go func() {
+			traces[i], errs[i] = s.do(sc)
+			done <- i
+		}()
+	}
+	<-done
+	<-done
+	var d *difference
+	if traces[0] != nil && traces[1] != nil {
+		d = compare(sc, traces[0], traces[1])
+	}
+	if d == nil && (errs[0] != nil || errs[1] != nil) {
+		d = &difference{step: len(sc), what: fmt.Sprintf("%v against %v", errs[0], errs[1])}
+	}
+	if d != nil {
+		p.stop()
+	}
+	return d
+}
+
+// quiet keeps the logs of servers that did what they should out of the report of a difference.
+type quiet struct{ testing.TB }
+
+// Failed implements testing.TB.
+func (quiet) Failed() bool { return false }
+
+// zookeeperAndOkapi are what is compared.
+func zookeeperAndOkapi(t *testing.T) *pair {
+	p := &pair{t: t, fresh: [2]func() *harness.Member{newZooKeeper(t), func() *harness.Member {
+		return harness.NewCluster(quiet{t}, tools, 1, "--log-level", "error").Members[0]
+	}}}
+	t.Cleanup(p.stop)
+	return p
+}
+
+func newZooKeeper(t *testing.T) func() *harness.Member {
+	jars := harness.RequireJars(t)
+	return func() *harness.Member { return harness.NewZooKeeper(t, jars) }
+}
+
+// TestRandom compares okapi with ZooKeeper.
+func TestRandom(t *testing.T) { compareScripts(t, zookeeperAndOkapi(t)) }
+
+// TestZooKeeperWithItself compares ZooKeeper with ZooKeeper: what differs there is left open by it, and has to be understood
+// by the comparison.
+func TestZooKeeperWithItself(t *testing.T) {
+	p := &pair{t: t, fresh: [2]func() *harness.Member{newZooKeeper(t), newZooKeeper(t)}}
+	t.Cleanup(p.stop)
+	compareScripts(t, p)
+}
+
+func compareScripts(t *testing.T, p *pair) {
+	start := time.Now()
+	kinds := map[string]int{}
+	ops, scripts, found := 0, 0, 0
+	for seed := *seedFlag; ops < *opsFlag && found < *keepFlag; seed++ {
+		sc := generate(seed)
+		d := p.run(sc)
+		ops += sc.ops()
+		scripts++
+		sc.count(kinds)
+		if d != nil {
+			found++
+			p.report(t, seed, sc, d)
+		}
+	}
+	var lines []string
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		lines = append(lines, fmt.Sprintf("%s %d", kind, kinds[kind]))
+	}
+	t.Logf("seed %d: %d scripts, %d requests in %v, %d differences: %s",
+		*seedFlag, scripts, ops, time.Since(start).Round(time.Second), found, strings.Join(lines, ", "))
+}
+
+// report shrinks a script that shows a difference and fails the test.
+func (p *pair) report(t *testing.T, seed uint64, sc script, d *difference) {
+	t.Helper()
+	small, smallD := shrink(sc, d, p.run)
+	t.Errorf("seed %d: a difference\n%s\nthe script, shrunk from %d requests to %d:\n%s\nto run it again: cd test && go test ./zkdifferential -run '^%s$' -zk.seed=%d -zk.ops=1",
+		seed, smallD, sc.ops(), small.ops(), small, t.Name(), seed)
+}
