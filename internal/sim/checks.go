@@ -29,7 +29,7 @@ type checks struct {
 	sessions               map[int64]*sessionCheck
 	probes                 map[uint64]int
 	done, notDone, unknown int
-	crashes                int
+	crashes, watched       int
 	fingerprint            uint64
 	lastIndex              uint64
 }
@@ -262,6 +262,7 @@ func (c *checks) end() {
 		c.sessionsMatch(v)
 		c.leasesMatch(v)
 		c.leaseKeysGoTogether(v)
+		c.watchesMatch(v)
 	})
 }
 

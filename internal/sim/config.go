@@ -20,6 +20,8 @@ const (
 	SnapshotWithoutSession
 	// LocalKeepAlive passes the word of the client's member off as the leader's.
 	LocalKeepAlive
+	// WatchFromHead resumes watches at the newest revision of the member.
+	WatchFromHead
 )
 
 // Bugs names the planted bugs.
@@ -30,6 +32,7 @@ var Bugs = map[string]Bug{
 	"forward-twice":            ForwardTwice,
 	"snapshot-without-session": SnapshotWithoutSession,
 	"local-keep-alive":         LocalKeepAlive,
+	"watch-from-head":          WatchFromHead,
 }
 
 // Config is what a seed decides.

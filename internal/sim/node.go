@@ -106,6 +106,7 @@ func (n *node) start() {
 	n.store = replica.NewStore(disk.Machine, disk.Boot.Conf, disk.Seed)
 	n.persister = replica.NewPersister(n.log, disk.Hard)
 	n.applier = replica.NewApplier(n.id, n.store, n.waiters)
+	n.store.Subscribe(func(replica.Publication) { w.published(n) })
 	n.member, err = replica.NewMember(replica.MemberOptions{
 		ID: n.id, Incarnation: incarnation, Boot: disk.Boot, Log: n.log,
 		TickMS: tickMS, ElectionTicks: electionTicks, TailBytes: 8 << 10,

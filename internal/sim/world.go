@@ -37,6 +37,9 @@ func (q *eventQueue) Pop() any {
 	return e
 }
 
+// simWatchers is how many clients watch in each run.
+const simWatchers = 4
+
 // World is one run.
 type World struct {
 	cfg    Config
@@ -48,6 +51,8 @@ type World struct {
 	net    network
 	check  *checks
 	people []*client
+
+	watchers []*watcher
 
 	failure error    // the first violation
 	trace   []string // the last events, for the report of a failure
@@ -64,6 +69,8 @@ type Result struct {
 	NotDone int
 	Unknown int
 	Crashes int
+	// Watched is how many events watchers were told.
+	Watched int
 	// Fingerprint is equal for two runs of the same seed.
 	Fingerprint uint64
 }
@@ -82,6 +89,9 @@ func Run(cfg Config) Result {
 	for i := range cfg.Clients {
 		w.people = append(w.people, newClient(w, i))
 	}
+	for i := range simWatchers {
+		w.watchers = append(w.watchers, newWatcher(w, i))
+	}
 	w.after(0, w.nemesis)
 	w.until(cfg.FaultTime)
 	w.heal()
@@ -97,7 +107,7 @@ func (w *World) result() Result {
 	c := w.check
 	return Result{
 		Err: w.failure, Trace: w.trace, Events: w.events, Done: c.done, NotDone: c.notDone, Unknown: c.unknown,
-		Crashes: c.crashes, Fingerprint: c.fingerprint,
+		Crashes: c.crashes, Watched: c.watched, Fingerprint: c.fingerprint,
 	}
 }
 
