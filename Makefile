@@ -5,9 +5,8 @@ GO    ?= go
 # make sim SEEDS=500 runs seeds 1 to 500; make sim SEED=42 runs one, to replay it.
 SEEDS ?= 200
 SEED  ?=
-# make show-etcd-2 OPS=5000 SEED=7 begins with another seed; REQUIRE_SERVICES=0 leaves out services that okapi lacks.
+# make show-etcd-2 OPS=5000 SEED=7 begins with another seed.
 OPS ?= 100000
-REQUIRE_SERVICES ?= 1
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 
@@ -95,10 +94,10 @@ show-spine-6: ## benchmarks against their targets, and the memory of a million k
 	OKAPI_BENCH=1 dev/show TestSpine6 ./bench
 
 show-etcd-1: ## etcd's clients and etcdctl, each scenario and command compared with what they do on etcd
-	cd test && OKAPI_REQUIRE_CLIENTS=1 OKAPI_REQUIRE_SERVICES=$(REQUIRE_SERVICES) ../dev/show 'TestClient3.|TestEtcdctl|TestLeases|TestMaintenance' ./conformance
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show 'TestClient3.|TestEtcdctl|TestLeases|TestMaintenance' ./conformance
 
 show-etcd-2: ## OPS random operations on okapi and on etcd, killed in between: every reply and event compared
-	cd test && OKAPI_REQUIRE_CLIENTS=1 OKAPI_REQUIRE_SERVICES=$(REQUIRE_SERVICES) ../dev/show TestDifferential ./differential -- \
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show TestDifferential ./differential -- \
 		-ops $(OPS) $(if $(SEED),-seed $(SEED))
 
 show-etcd-3: ## what watches were told while members were killed, checked against etcd's promises

@@ -33,13 +33,10 @@ func startOkapi(t *testing.T) *harness.Member {
 	return cluster.Members[0]
 }
 
-// allRequired says that no service may be missing.
-func allRequired() bool { return os.Getenv(harness.EnvRequireServices) == "1" }
-
 // TestClient37 plays the scenarios with the client of etcd 3.7.
 func TestClient37(t *testing.T) {
 	eachServer(t, func(t *testing.T, m *harness.Member) {
-		scenarios.RunAll(t, m.Client, allRequired() && m.ZooKeeper != "")
+		scenarios.RunAll(t, m.Client)
 	})
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/okapi-kv/okapi/test/harness"
-	"github.com/okapi-kv/okapi/test/scenarios"
 )
 
 // line is one command line of etcdctl.
@@ -24,7 +23,6 @@ type line struct {
 	// lines is how many lines of output are awaited before the command, which does not end by itself, is
 	// interrupted; 0 for one that does.
 	lines int
-	needs []scenarios.Service
 }
 
 // TestEtcdctl types the same command lines at etcd and at okapi and compares what etcdctl prints. They are typed at
@@ -35,18 +33,7 @@ func TestEtcdctl(t *testing.T) {
 		harness.RequireClients(t, tools)
 	}
 	etcd, other, okapi := &shell{member: startEtcd(t)}, &shell{member: startEtcd(t)}, &shell{member: startOkapi(t)}
-	missing := scenarios.NewUser(t, okapi.member.Client, "probe").
-		Missing([]scenarios.Service{scenarios.Lease, scenarios.Watch, scenarios.Maintenance, scenarios.Cluster})
-	if len(missing) > 0 && allRequired() {
-		t.Errorf("okapi does not know the services %v", missing)
-	}
-	skipped := 0
 	for _, l := range etcdctlLines() {
-		// What okapi cannot do is done nowhere, so that the revisions stay the same.
-		if slices.ContainsFunc(l.needs, func(s scenarios.Service) bool { return slices.Contains(missing, s) }) {
-			skipped++
-			continue
-		}
 		want := etcd.run(t, l)
 		if diff := cmp.Diff(want, other.run(t, l)); diff != "" {
 			t.Errorf("two etcds differ, etcdctl %s:\n%s", l.args, diff)
@@ -55,7 +42,7 @@ func TestEtcdctl(t *testing.T) {
 			t.Errorf("etcdctl %s: -etcd +okapi:\n%s", l.args, diff)
 		}
 	}
-	t.Logf("%d command lines, %d of them left out for missing services %v", len(etcdctlLines()), skipped, missing)
+	t.Logf("%d command lines", len(etcdctlLines()))
 }
 
 // shell is where lines are typed: at one server.
@@ -186,13 +173,14 @@ func keyLines() []line {
 		"compaction 5", "compaction 5", "compaction 4", "compaction 1000", "compaction x", "compaction", "get a --rev=4",
 		"put a 1", "compaction 6 --physical", "get a",
 	}
-	return withArgs(args)
+	return typed(args...)
 }
 
-func withArgs(args []string, needs ...scenarios.Service) []line {
+// typed is lines without input that end by themselves.
+func typed(args ...string) []line {
 	var out []line
 	for _, a := range args {
-		out = append(out, line{args: a, needs: needs})
+		out = append(out, line{args: a})
 	}
 	return out
 }
@@ -211,16 +199,16 @@ func txnLines() []line {
 }
 
 func leaseLines() []line {
-	return withArgs([]string{
+	return typed(
 		"lease grant 1000", "put l/a 1 --lease=LEASE", "lease list", "lease list -w json", "get l/a -w json",
 		"lease timetolive LEASE", "lease timetolive LEASE --keys", "lease timetolive LEASE --keys -w fields", "lease keep-alive --once LEASE",
 		"lease keep-alive --once LEASE -w json", "put l/b 2 --lease=LEASE", "lease revoke LEASE", "get l/ --prefix", "lease timetolive LEASE", "lease keep-alive --once LEASE",
 		"lease revoke LEASE", "lease list", "lease grant 10000000000", "lease grant 0 -w json", "lease grant", "lease grant x", "lease revoke x", "put l/c 1 --lease=LEASE",
-	}, scenarios.Lease)
+	)
 }
 
 func watchLines() []line {
-	out := []line{
+	return []line{
 		{args: "put w/a 1"}, {args: "put w/b 2"}, {args: "put w/a 3"}, {args: "del w/a"},
 		{args: "watch w/a --rev=10", lines: 8},
 		{args: "watch w/ --prefix --prev-kv --rev=10", lines: 13},
@@ -231,14 +219,10 @@ func watchLines() []line {
 		{args: "watch"},
 		{args: "watch w/c w/a --rev=10"},
 	}
-	for i := range out {
-		out[i].needs = []scenarios.Service{scenarios.Watch}
-	}
-	return out
 }
 
 func concurrencyLines() []line {
-	out := []line{
+	return []line{
 		{args: "lock mutex echo hello"},
 		{args: "lock mutex --ttl=20 false"},
 		{args: "lock mutex", lines: 1},
@@ -250,18 +234,13 @@ func concurrencyLines() []line {
 		{args: "lock"},
 		{args: "elect"},
 	}
-	for i := range out {
-		out[i].needs = []scenarios.Service{scenarios.Lease, scenarios.Watch}
-	}
-	return out
 }
 
 func memberLines() []line {
 	return slices.Concat(
-		withArgs([]string{
+		typed(
 			"endpoint status", "endpoint status -w json", "endpoint status -w fields", "endpoint health", "endpoint hashkv", "endpoint hashkv -w json",
 			"endpoint hashkv --rev=1", "alarm list", "defrag",
-		}, scenarios.Maintenance),
-		withArgs([]string{"member list", "member list -w json", "member list -w fields", "endpoint health --cluster", "endpoint status --cluster"},
-			scenarios.Maintenance, scenarios.Cluster))
+		),
+		typed("member list", "member list -w json", "member list -w fields", "endpoint health --cluster", "endpoint status --cluster"))
 }

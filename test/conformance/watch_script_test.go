@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -229,27 +228,18 @@ var transcript = []string{
 	"-1 at +7",
 }
 
-// TestWatchScript compares the responses of okapi, field by field, with those of etcd. It also asks a real etcd if the
-// environment names one: OKAPI_ORACLE_ETCD, host:port.
+// TestWatchScript compares the responses of a server, field by field, with what etcd is known to say.
 func TestWatchScript(t *testing.T) {
-	cluster := harness.NewCluster(t, tools, 1)
-	cluster.Start()
-	members := cluster.Members
-	if address := os.Getenv("OKAPI_ORACLE_ETCD"); address != "" {
-		members = append(members, &harness.Member{Name: "etcd", Client: address})
-	}
-	for _, m := range members {
-		t.Run(m.Name, func(t *testing.T) {
-			s := newWatchScript(t, etcdClient(t, m))
-			s.run()
-			for i, got := range s.lines {
-				if i >= len(transcript) || got != transcript[i] {
-					t.Errorf("response %d is %q, want %q", i, got, append(transcript, "none")[min(i, len(transcript))])
-				}
+	eachServer(t, func(t *testing.T, m *harness.Member) {
+		s := newWatchScript(t, etcdClient(t, m))
+		s.run()
+		for i, got := range s.lines {
+			if i >= len(transcript) || got != transcript[i] {
+				t.Errorf("response %d is %q, want %q", i, got, append(transcript, "none")[min(i, len(transcript))])
 			}
-			if len(s.lines) < len(transcript) {
-				t.Errorf("%d responses, want %d", len(s.lines), len(transcript))
-			}
-		})
-	}
+		}
+		if len(s.lines) < len(transcript) {
+			t.Errorf("%d responses, want %d", len(s.lines), len(transcript))
+		}
+	})
 }

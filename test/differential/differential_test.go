@@ -2,7 +2,6 @@ package differential
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -31,15 +30,14 @@ func TestEtcdWithItself(t *testing.T) {
 // differential runs scripts of so many operations in all against etcd and a subject.
 func differential(t *testing.T, subject func(testing.TB) *side, operations int) {
 	harness.RequireEtcd(t, tools)
-	missing := missingServices(t, subject)
 	total := newTally()
 	differences, seed := 0, *seedFlag
 	for ; total.operations < operations && differences < differencesMax; seed++ {
 		s := newScript(seed, min(stepsPerScript, operations-total.operations))
-		try := func(s script) *difference { return runScript(t, subject, s, missing, total) }
+		try := func(s script) *difference { return runScript(t, subject, s, total) }
 		if d := try(s); d != nil {
 			differences++
-			report(t, s, d, missing, subject)
+			report(t, s, d, subject)
 		}
 	}
 	total.print(t)
@@ -67,28 +65,10 @@ func (c *tally) print(t *testing.T) {
 	}
 }
 
-// missingServices asks the subject which services it does not know.
-func missingServices(t *testing.T, subject func(testing.TB) *side) (missing []string) {
-	t.Run("services", func(t *testing.T) {
-		s := subject(t)
-		s.start(t)
-		defer s.stop()
-		missing = s.missing(t.Context())
-	})
-	if len(missing) == 0 {
-		return nil
-	}
-	if os.Getenv(harness.EnvRequireServices) == "1" {
-		t.Fatalf("missing services: %v", missing)
-	}
-	t.Logf("left out, because the server does not know them: %v", missing)
-	return missing
-}
-
 // runScript runs a script on fresh servers.
-func runScript(t *testing.T, subject func(testing.TB) *side, s script, missing []string, total *tally) (d *difference) {
+func runScript(t *testing.T, subject func(testing.TB) *side, s script, total *tally) (d *difference) {
 	t.Run(fmt.Sprintf("seed=%d", s.seed), func(t *testing.T) {
-		r := &run{t: t, reference: newEtcd(t, "etcd"), subject: subject(t), script: s, missing: missing, tally: total}
+		r := &run{t: t, reference: newEtcd(t, "etcd"), subject: subject(t), script: s, tally: total}
 		d = r.do()
 	})
 	return d
@@ -98,7 +78,7 @@ func runScript(t *testing.T, subject func(testing.TB) *side, s script, missing [
 const shrinkTime = 3 * time.Minute
 
 // report makes a script that found a difference small and prints it.
-func report(t *testing.T, s script, d *difference, missing []string, subject func(testing.TB) *side) {
+func report(t *testing.T, s script, d *difference, subject func(testing.TB) *side) {
 	t.Helper()
 	// What is tried here does not count.
 	ignored := newTally()
@@ -107,7 +87,7 @@ func report(t *testing.T, s script, d *difference, missing []string, subject fun
 		if time.Now().After(deadline) {
 			return nil
 		}
-		return runScript(t, subject, s, missing, ignored)
+		return runScript(t, subject, s, ignored)
 	})
 	t.Errorf("seed %d, step %d of %d:\n%s\n\nleft after shrinking are %d steps:\n%s\n\n%s\n\nreplay: go test ./differential -run '^%s$' -seed %d -ops %d -self-ops %d",
 		s.seed, d.step, len(s.steps), d.text, len(small.steps), strings.Join(last.trace, "\n"), last.text, t.Name(), s.seed, len(s.steps), len(s.steps))

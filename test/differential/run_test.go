@@ -3,7 +3,6 @@ package differential
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,13 +41,11 @@ type run struct {
 	// reference is the real etcd; subject is what is compared with it.
 	reference, subject *side
 	script             script
-	// missing are services that the subject does not know, and whose steps are left out.
-	missing []string
-	tally   *tally
+	tally              *tally
 
 	world *world
-	// tap is a watch of everything at the reference, from which follows what other watches get; nil if watches
-	// are left out.
+	// tap is a watch of everything at the reference, from which follows what other watches get; nil while
+	// the servers are down.
 	tap   *stream
 	trace []string
 }
@@ -89,9 +86,6 @@ func (r *run) differs(step int, text string) *difference {
 func (r *run) step(number int) string {
 	random := r.script.random(number)
 	kind := kindOf(random)
-	if slices.Contains(r.missing, kind.service) {
-		return ""
-	}
 	if kind.draw == nil {
 		return r.restart(number)
 	}
@@ -184,9 +178,6 @@ func (r *run) restart(number int) string {
 
 // openTap opens the watch of everything.
 func (r *run) openTap() string {
-	if slices.Contains(r.missing, "watch") {
-		return ""
-	}
 	var err error
 	if r.tap, err = openStream(r.reference); err != nil {
 		return fmt.Sprintf("%s: open a watch stream: %v", r.reference, err)
@@ -205,9 +196,6 @@ func (r *run) closeTap() {
 
 // settle waits until every watch has got all that has happened, and compares what they got.
 func (r *run) settle() string {
-	if r.tap == nil {
-		return ""
-	}
 	if text := r.readHistory(); text != "" {
 		return text
 	}
@@ -307,10 +295,7 @@ func (r *run) finish() string {
 	if text := r.settle(); text != "" {
 		return text
 	}
-	everything := []action{rangeAction(&pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})}
-	if !slices.Contains(r.missing, "lease") {
-		everything = append(everything, drawLeases(nil, nil)...)
-	}
+	everything := append(drawLeases(nil, nil), rangeAction(&pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}))
 	for revision := r.world.compacted; revision <= r.world.revision; revision += 1 + (r.world.revision-r.world.compacted)/20 {
 		everything = append(everything, rangeAction(&pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: max(1, revision)}))
 	}

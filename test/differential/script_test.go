@@ -28,8 +28,6 @@ type action struct {
 // kind is a sort of step.
 type kind struct {
 	name string
-	// service is the one that it needs.
-	service string
 	// weight is how often it is drawn, relative to the others.
 	weight int
 	// draw makes the actions of the step; none if there is nothing to do now.
@@ -41,28 +39,28 @@ const kindRestart = "kill and restart"
 
 // kinds is every sort of step.
 var kinds = []kind{
-	{"range", "kv", 220, drawRange},
-	{"range stream", "kv", 40, drawRangeStream},
-	{"put", "kv", 240, drawPut},
-	{"delete range", "kv", 70, drawDeleteRange},
-	{"txn", "kv", 220, drawTxn},
-	{"huge txn", "kv", 6, drawHugeTxn},
-	{"compact", "kv", 16, drawCompact},
-	{"oversize", "kv", 2, drawOversize},
-	{"big values", "kv", 2, drawBigValues},
-	{"lease grant", "lease", 40, drawGrant},
-	{"lease grant without id", "lease", 4, drawGrantWithoutID},
-	{"lease grant below minimum", "lease", 4, drawShortGrant},
-	{"lease revoke", "lease", 18, drawRevoke},
-	{"lease time to live", "lease", 25, drawTimeToLive},
-	{"lease keep alive", "lease", 18, drawKeepAlive},
-	{"lease leases", "lease", 8, drawLeases},
-	{"watch create", "watch", 36, drawWatch},
-	{"watch cancel", "watch", 14, drawCancel},
-	{"watch progress", "watch", 8, drawProgress},
-	{"watch half-close", "watch", 1, drawHalfClose},
-	{"watch close", "watch", 2, drawClose},
-	{kindRestart, "", 1, nil},
+	{"range", 220, drawRange},
+	{"range stream", 40, drawRangeStream},
+	{"put", 240, drawPut},
+	{"delete range", 70, drawDeleteRange},
+	{"txn", 220, drawTxn},
+	{"huge txn", 6, drawHugeTxn},
+	{"compact", 16, drawCompact},
+	{"oversize", 2, drawOversize},
+	{"big values", 2, drawBigValues},
+	{"lease grant", 40, drawGrant},
+	{"lease grant without id", 4, drawGrantWithoutID},
+	{"lease grant below minimum", 4, drawShortGrant},
+	{"lease revoke", 18, drawRevoke},
+	{"lease time to live", 25, drawTimeToLive},
+	{"lease keep alive", 18, drawKeepAlive},
+	{"lease leases", 8, drawLeases},
+	{"watch create", 36, drawWatch},
+	{"watch cancel", 14, drawCancel},
+	{"watch progress", 8, drawProgress},
+	{"watch half-close", 1, drawHalfClose},
+	{"watch close", 2, drawClose},
+	{kindRestart, 1, nil},
 }
 
 // kindOf draws the kind of a step. It depends on the step alone, so that a script that was shrunk does

@@ -1,10 +1,7 @@
 package differential
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"testing"
 	"time"
@@ -79,30 +76,6 @@ func (s *side) hangUp() {
 		}
 	}
 	_ = s.conn.Close()
-}
-
-// serves reports whether the server knows a service that answers err when it is asked something.
-func serves(err error) bool { return status.Code(err) != codes.Unimplemented }
-
-// missing returns the names of the services that the server does not know.
-func (s *side) missing(ctx context.Context) []string {
-	var out []string
-	if _, err := s.lease.LeaseLeases(ctx, &pb.LeaseLeasesRequest{}); !serves(err) {
-		out = append(out, "lease")
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watch, err := s.watch.Watch(ctx)
-	if err == nil {
-		err = watch.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("a")}}})
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		_, err = watch.Recv()
-	}
-	if !serves(err) {
-		out = append(out, "watch")
-	}
-	return out
 }
 
 // newEtcd makes a side of the real etcd, as yet not started.

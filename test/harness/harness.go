@@ -14,8 +14,6 @@ import (
 const (
 	// EnvRequireClients makes a missing client a failure; otherwise the test is skipped.
 	EnvRequireClients = "OKAPI_REQUIRE_CLIENTS"
-	// EnvRequireServices makes a service that okapi does not know a failure; otherwise tests of it are skipped.
-	EnvRequireServices = "OKAPI_REQUIRE_SERVICES"
 	// EnvBinary names a built okapi; otherwise it is built from the sources.
 	EnvBinary = "OKAPI_BINARY"
 	// EnvEtcd names an etcd; otherwise the one pinned in etcdserver/go.mod is built.

@@ -11,13 +11,12 @@ import (
 )
 
 func concurrencyScenarios() []Scenario {
-	needs := []Service{Lease, Watch}
 	return []Scenario{
-		{Name: "session", Needs: needs, Run: sessions},
-		{Name: "mutex", Needs: needs, Run: mutexes},
-		{Name: "mutex of a session that ends", Needs: needs, Run: mutexOfEndedSession},
-		{Name: "election", Needs: needs, Run: elections},
-		{Name: "election observed", Needs: needs, Run: observedElection},
+		{Name: "session", Run: sessions},
+		{Name: "mutex", Run: mutexes},
+		{Name: "mutex of a session that ends", Run: mutexOfEndedSession},
+		{Name: "election", Run: elections},
+		{Name: "election observed", Run: observedElection},
 		{Name: "stm", Run: transfers},
 	}
 }

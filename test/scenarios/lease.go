@@ -10,13 +10,12 @@ import (
 )
 
 func leaseScenarios() []Scenario {
-	needs, both := []Service{Lease}, []Service{Lease, Watch}
 	return []Scenario{
-		{Name: "grant and revoke", Needs: needs, Run: grantAndRevoke},
-		{Name: "time to live", Needs: needs, Run: timeToLive},
-		{Name: "keep alive", Needs: needs, Run: keepAlive},
-		{Name: "leases of keys", Needs: needs, Run: leasesOfKeys},
-		{Name: "expiry", Needs: both, Run: expiry},
+		{Name: "grant and revoke", Run: grantAndRevoke},
+		{Name: "time to live", Run: timeToLive},
+		{Name: "keep alive", Run: keepAlive},
+		{Name: "leases of keys", Run: leasesOfKeys},
+		{Name: "expiry", Run: expiry},
 	}
 }
 

@@ -1,21 +1,17 @@
 package scenarios
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func memberScenarios() []Scenario {
-	needs := []Service{Maintenance}
 	return []Scenario{
-		{Name: "status", Needs: needs, Run: statusOfMember},
-		{Name: "hash of keys", Needs: needs, Run: hashOfKeys},
-		{Name: "snapshot", Needs: []Service{Snapshot}, Run: snapshot},
-		{Name: "upkeep", Needs: needs, Run: upkeep},
-		{Name: "members", Needs: []Service{Cluster}, Run: members},
+		{Name: "status", Run: statusOfMember},
+		{Name: "hash of keys", Run: hashOfKeys},
+		{Name: "upkeep", Run: upkeep},
+		{Name: "members", Run: members},
 	}
 }
 
@@ -50,17 +46,6 @@ func hashOfKeys(u *User) {
 	if _, err := u.HashKV(u.Ctx, u.endpoint, first+100); err == nil {
 		u.Errorf("a future revision has a hash")
 	}
-}
-
-func snapshot(u *User) {
-	u.put("a", "to be found in the snapshot")
-	reader, err := u.Snapshot(u.Ctx)
-	u.ok(err)
-	defer reader.Close()
-	content, err := io.ReadAll(reader)
-	u.ok(err)
-	u.same("what is left of the size beside whole sectors, for the checksum", len(content)%512, 32)
-	u.same("whether the snapshot has the value", bytes.Contains(content, []byte("to be found in the snapshot")), true)
 }
 
 func upkeep(u *User) {

@@ -6,37 +6,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-)
-
-// Service is a part of etcd's API that a server may not have.
-type Service string
-
-// The services that scenarios need beside KV.
-const (
-	Lease       Service = "lease"
-	Watch       Service = "watch"
-	Cluster     Service = "cluster"
-	Maintenance Service = "maintenance"
-	// Snapshot is a part of Maintenance that stands alone.
-	Snapshot Service = "snapshot"
 )
 
 // Scenario is one use of the client.
 type Scenario struct {
-	Name  string
-	Needs []Service
+	Name string
 	// Run uses the client and fails the test where the server does not do its part.
 	Run func(*User)
 }
@@ -46,19 +28,10 @@ func All() []Scenario {
 	return slices.Concat(kvScenarios(), txnScenarios(), leaseScenarios(), watchScenarios(), concurrencyScenarios(), memberScenarios())
 }
 
-// RunAll plays every scenario with the server at endpoint (host:port), each as a test of its own. Those that need
-// a service which the server does not know are skipped, or fail if all is required.
-func RunAll(t *testing.T, endpoint string, required bool) {
+// RunAll plays every scenario with the server at endpoint (host:port), each as a test of its own.
+func RunAll(t *testing.T, endpoint string) {
 	for _, s := range All() {
-		t.Run(s.Name, func(t *testing.T) {
-			user := NewUser(t, endpoint, s.Name)
-			if missing := user.Missing(s.Needs); len(missing) > 0 && required {
-				t.Fatalf("the server does not know the services %v", missing)
-			} else if len(missing) > 0 {
-				t.Skipf("skipped: the server does not know the services %v", missing)
-			}
-			s.Run(user)
-		})
+		t.Run(s.Name, func(t *testing.T) { s.Run(NewUser(t, endpoint, s.Name)) })
 	}
 }
 
@@ -96,42 +69,6 @@ func (u *User) dial() *clientv3.Client {
 	}
 	u.Cleanup(func() { _ = client.Close() })
 	return client
-}
-
-// Missing returns those of the services that the server does not know.
-func (u *User) Missing(services []Service) []Service {
-	u.Helper()
-	return slices.DeleteFunc(slices.Clone(services), func(s Service) bool {
-		var err error
-		switch s {
-		case Lease:
-			_, err = u.Leases(u.Ctx)
-		case Watch:
-			ctx, cancel := context.WithCancel(u.Ctx)
-			defer cancel()
-			for response := range u.Client.Watch(ctx, "missing", clientv3.WithCreatedNotify()) {
-				err = response.Err()
-				break
-			}
-		case Cluster:
-			_, err = u.MemberList(u.Ctx)
-		case Maintenance:
-			_, err = u.Status(u.Ctx, u.endpoint)
-		case Snapshot:
-			var reader io.ReadCloser
-			if reader, err = u.Client.Snapshot(u.Ctx); err == nil {
-				_, err = reader.Read(make([]byte, 1))
-				_ = reader.Close()
-			}
-		}
-		return !unknown(err)
-	})
-}
-
-// unknown reports whether err says that the server does not know the service.
-func unknown(err error) bool {
-	var known rpctypes.EtcdError
-	return status.Code(err) == codes.Unimplemented || errors.As(err, &known) && known.Code() == codes.Unimplemented
 }
 
 // key is a key of the scenario.

@@ -5,13 +5,8 @@ import (
 	"testing"
 )
 
-// The environment that says what the scenarios are to be played with.
-const (
-	// envEndpoint is the server, host:port; without it the test is skipped.
-	envEndpoint = "OKAPI_ENDPOINT"
-	// envRequireServices makes a service that the server does not know a failure.
-	envRequireServices = "OKAPI_REQUIRE_SERVICES"
-)
+// envEndpoint names the variable with the server to play the scenarios with, host:port; without it the test is skipped.
+const envEndpoint = "OKAPI_ENDPOINT"
 
 // TestScenarios plays every scenario with the client of this module. The tests of conformance build it, start
 // servers and run it.
@@ -20,5 +15,5 @@ func TestScenarios(t *testing.T) {
 	if endpoint == "" {
 		t.Skipf("skipped: %s names no server", envEndpoint)
 	}
-	RunAll(t, endpoint, os.Getenv(envRequireServices) == "1")
+	RunAll(t, endpoint)
 }

@@ -12,19 +12,18 @@ import (
 )
 
 func watchScenarios() []Scenario {
-	needs := []Service{Watch}
 	return []Scenario{
-		{Name: "watch a key", Needs: needs, Run: watchKey},
-		{Name: "watch a prefix", Needs: needs, Run: watchPrefix},
-		{Name: "watch the past", Needs: needs, Run: watchPast},
-		{Name: "watch the future", Needs: needs, Run: watchFuture},
-		{Name: "watch with filters", Needs: needs, Run: watchFilters},
-		{Name: "watch a txn", Needs: needs, Run: watchTxn},
-		{Name: "watch what is compacted", Needs: needs, Run: watchCompacted},
-		{Name: "watch progress", Needs: needs, Run: watchProgress},
-		{Name: "watch in fragments", Needs: needs, Run: watchFragments},
-		{Name: "many watches", Needs: needs, Run: manyWatches},
-		{Name: "cancel a watch", Needs: needs, Run: cancelWatch},
+		{Name: "watch a key", Run: watchKey},
+		{Name: "watch a prefix", Run: watchPrefix},
+		{Name: "watch the past", Run: watchPast},
+		{Name: "watch the future", Run: watchFuture},
+		{Name: "watch with filters", Run: watchFilters},
+		{Name: "watch a txn", Run: watchTxn},
+		{Name: "watch what is compacted", Run: watchCompacted},
+		{Name: "watch progress", Run: watchProgress},
+		{Name: "watch in fragments", Run: watchFragments},
+		{Name: "many watches", Run: manyWatches},
+		{Name: "cancel a watch", Run: cancelWatch},
 	}
 }
 

@@ -191,14 +191,12 @@ func (g *generator) sound() request {
 	case n < 95:
 		return request{op: opGetEphemerals, path: pick(g, "", "/", "/a", "/a/", " ", g.path()), nullPath: g.chance(3)}
 	case n < 97:
-		return g.count()
+		return request{op: opCountAll, path: g.path(), nullPath: g.chance(1)}
 	case n < 98:
 		return request{op: opWhoAmI}
 	}
 	return request{op: opPing}
 }
-
-func (g *generator) count() request { return request{op: opCountAll, path: g.path(), nullPath: g.chance(1)} }
 
 func (g *generator) create() request {
 	r := request{
