@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ type lab struct {
 func (l *lab) client(members ...int) *clientv3.Client {
 	var endpoints []string
 	for i, m := range l.cluster.Members {
-		if len(members) == 0 || contains(members, i) {
+		if len(members) == 0 || slices.Contains(members, i) {
 			endpoints = append(endpoints, m.Client)
 		}
 	}
@@ -78,14 +79,6 @@ func (l *lab) client(members ...int) *clientv3.Client {
 	return c
 }
 
-func contains(list []int, n int) bool {
-	for _, x := range list {
-		if x == n {
-			return true
-		}
-	}
-	return false
-}
 
 const (
 	prefix    = "w/"
