@@ -7,7 +7,11 @@
 // the names in the environment and docs/operating/config.md are made from it.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/okapi-kv/okapi/internal/zk"
+)
 
 //go:generate go test -run TestDocument . -update
 
@@ -32,6 +36,24 @@ type Config struct {
 	// ListenZooKeeper are the addresses (host:port) where ZooKeeper clients are served; none
 	// closes that door.
 	ListenZooKeeper []string
+
+	// ZooKeeperWords are the four-letter words that are answered at the ZooKeeper port; "*" stands for all.
+	ZooKeeperWords []string
+	// ZooKeeperSuperDigest is user:base64(sha1(user:password)) of the ZooKeeper client that passes every check; empty
+	// for none.
+	ZooKeeperSuperDigest string
+	// ZooKeeperTickTimeMS is ZooKeeper's tickTime, in milliseconds: the unit of the defaults of session timeouts.
+	ZooKeeperTickTimeMS int64
+	// ZooKeeperSessionTimeoutMinMS is the shortest session timeout that a client can get, in milliseconds; 0 is two ticks.
+	ZooKeeperSessionTimeoutMinMS int64
+	// ZooKeeperSessionTimeoutMaxMS is the longest session timeout that a client can get, in milliseconds; 0 is twenty ticks.
+	ZooKeeperSessionTimeoutMaxMS int64
+	// ZooKeeperAddressConnections bounds the ZooKeeper connections from one address; 0 is no bound.
+	ZooKeeperAddressConnections int64
+	// ZooKeeperConnections bounds all ZooKeeper connections of the member.
+	ZooKeeperConnections int64
+	// ZooKeeperFrameBytes bounds one request of a ZooKeeper client (jute.maxbuffer).
+	ZooKeeperFrameBytes int64
 
 	// ListenPeerURLs are where other members connect to.
 	ListenPeerURLs []string
@@ -134,6 +156,12 @@ func Default() Config {
 		WatchProgressInterval: 10 * time.Minute,
 
 		LogLevel: "info",
+
+		ZooKeeperWords:              zk.DefaultWords(),
+		ZooKeeperTickTimeMS:         zk.DefaultTickTimeMS,
+		ZooKeeperAddressConnections: zk.DefaultMaxConnectionsPerIP,
+		ZooKeeperConnections:        zk.DefaultMaxConnections,
+		ZooKeeperFrameBytes:         zk.DefaultMaxFrameBytes,
 	}
 	c.derive()
 	return c
@@ -155,6 +183,24 @@ func (c *Config) derive() {
 func (c *Config) isDefault(flag string) bool {
 	_, set := c.sources[flag]
 	return !set
+}
+
+// Ticks of the default session timeouts, as in ZooKeeper.
+const (
+	shortestTicks = 2
+	longestTicks  = 20
+)
+
+// SessionTimeoutsMS returns the shortest and the longest timeout that a ZooKeeper session can have, in milliseconds.
+func (c *Config) SessionTimeoutsMS() (shortest, longest int64) {
+	shortest, longest = c.ZooKeeperSessionTimeoutMinMS, c.ZooKeeperSessionTimeoutMaxMS
+	if shortest == 0 {
+		shortest = shortestTicks * c.ZooKeeperTickTimeMS
+	}
+	if longest == 0 {
+		longest = longestTicks * c.ZooKeeperTickTimeMS
+	}
+	return shortest, longest
 }
 
 // PeerTLS reports whether links between members are encrypted.

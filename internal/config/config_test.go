@@ -89,6 +89,9 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 	}
 }
 
+// digest is what "super:secret" may be given as.
+const digest = "super:AAECAwQFBgcICQoLDA0ODxAREhM="
+
 func TestCommandLineOfAMember(t *testing.T) {
 	got, err := Load(inputs([]string{
 		"name=n2", "data-dir=/var/lib/okapi",
@@ -99,6 +102,9 @@ func TestCommandLineOfAMember(t *testing.T) {
 		"initial-cluster-state=existing", "initial-cluster-token=T", "tree-prefix=/a/b", "log-level=debug",
 		"snapshot-bytes=8MiB", "quota-backend-bytes=-1", "tree-quota-bytes=2GiB", "max-request-bytes=1048576",
 		"max-txn-ops=256", "watch-progress-notify-interval=5s", "heartbeat-interval=50", "election-timeout=500", "tree-history=1h", "reap-interval=3s",
+		"zookeeper-4lw-whitelist=mntr,stat", "zookeeper-super-digest=" + digest, "zookeeper-tick-time=3000",
+		"zookeeper-min-session-timeout=1000", "zookeeper-max-session-timeout=90000", "zookeeper-max-client-cnxns=0",
+		"zookeeper-max-cnxns=100", "zookeeper-jute-maxbuffer=4MiB",
 	}, nil, ""))
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +122,9 @@ func TestCommandLineOfAMember(t *testing.T) {
 		HeartbeatIntervalMS: 50, ElectionTimeoutMS: 500,
 		TreePrefix: "/a/b", TreeHistory: time.Hour, ReapInterval: 3 * time.Second, QuotaBackendBytes: -1, TreeQuotaBytes: 2 << 30,
 		MaxRequestBytes: 1 << 20, MaxTxnOps: 256, WatchProgressInterval: 5 * time.Second, LogLevel: "debug",
+		ZooKeeperWords: []string{"mntr", "stat"}, ZooKeeperSuperDigest: digest, ZooKeeperTickTimeMS: 3000,
+		ZooKeeperSessionTimeoutMinMS: 1000, ZooKeeperSessionTimeoutMaxMS: 90_000,
+		ZooKeeperConnections: 100, ZooKeeperFrameBytes: 4 << 20,
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
@@ -163,6 +172,15 @@ func TestProblems(t *testing.T) {
 		{"tree-history=10", "want a duration"},
 		{"tree-history=-1s", "--tree-history: "},
 		{"reap-interval=99ms", "100ms at least"},
+		{"zookeeper-4lw-whitelist=ruok,what", `--zookeeper-4lw-whitelist: "what": want ZooKeeper's words`},
+		{"zookeeper-super-digest=super:secret", "--zookeeper-super-digest: want user:base64(sha1(user:password))"},
+		{"zookeeper-tick-time=1", "--zookeeper-tick-time: 1 ms: want 10 to"},
+		{"zookeeper-min-session-timeout=1", "--zookeeper-min-session-timeout: 1 ms"},
+		{"zookeeper-min-session-timeout=50000", "--zookeeper-max-session-timeout: 40000 ms: want at least the shortest timeout (50000)"},
+		{"zookeeper-max-session-timeout=99999999999", "--zookeeper-max-session-timeout: "},
+		{"zookeeper-max-client-cnxns=-1", "--zookeeper-max-client-cnxns: "},
+		{"zookeeper-max-cnxns=0", "--zookeeper-max-cnxns: "},
+		{"zookeeper-jute-maxbuffer=100", "--zookeeper-jute-maxbuffer: "},
 		{"max-request-bytes=10", "--max-request-bytes: "},
 		{"max-txn-ops=0", "--max-txn-ops: "},
 		{"watch-progress-notify-interval=99ms", "--watch-progress-notify-interval: 99ms: want at least 100ms"},
@@ -264,6 +282,17 @@ func TestSettingsCanBeReadBack(t *testing.T) {
 	}
 	if diff := cmp.Diff(c, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("read back (-default +got):\n%s", diff)
+	}
+}
+
+// A secret is not shown.
+func TestSecretsAreHidden(t *testing.T) {
+	c, err := Load(inputs([]string{"zookeeper-super-digest=" + digest}, nil, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if printed := c.String(); strings.Contains(printed, digest) || !strings.Contains(printed, "zookeeper-super-digest=(hidden) (flag)\n") {
+		t.Errorf("printed back:\n%s", printed)
 	}
 }
 

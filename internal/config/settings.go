@@ -33,6 +33,7 @@ type row struct {
 // rows is the table of settings, bound to the fields of c, in the order in which they are shown.
 func (c *Config) rows() []row {
 	rows := c.memberRows()
+	rows = append(rows, c.zooKeeperRows()...)
 	rows = append(rows, c.clusterRows()...)
 	return append(rows, c.limitRows()...)
 }
@@ -41,6 +42,7 @@ const (
 	groupMember  = "Member"
 	groupClients = "Clients"
 	groupCluster = "Cluster"
+	groupZK      = "ZooKeeper clients"
 	groupTree    = "Tree and limits"
 	groupTLS     = "TLS between members"
 )
@@ -56,6 +58,20 @@ func (c *Config) memberRows() []row {
 		{"listen-client-urls", groupClients, "Where etcd clients are served.", "", list{&c.ListenClientURLs, "URLs"}},
 		{"advertise-client-urls", groupClients, "What etcd clients are told to connect to.", "those of --listen-client-urls", list{&c.AdvertiseClientURLs, "URLs"}},
 		{"listen-zookeeper", groupClients, "Addresses where ZooKeeper clients are served; empty serves none.", "", list{&c.ListenZooKeeper, "addresses"}},
+	}
+}
+
+// zooKeeperRows have the names of ZooKeeper's own settings, so that who knows these finds them.
+func (c *Config) zooKeeperRows() []row {
+	return []row{
+		{"zookeeper-4lw-whitelist", groupZK, "Four-letter words that are answered; * is all of them. srvr always is.", "", list{&c.ZooKeeperWords, "words"}},
+		{"zookeeper-super-digest", groupZK, "user:base64(sha1(user:password)) of the client that passes every check; empty for none.", "", secret{&c.ZooKeeperSuperDigest}},
+		{"zookeeper-tick-time", groupZK, "Milliseconds of a tick, the unit of the defaults of session timeouts.", "", number{&c.ZooKeeperTickTimeMS, "milliseconds"}},
+		{"zookeeper-min-session-timeout", groupZK, "Shortest session timeout that a client can get; 0 is two ticks.", "", number{&c.ZooKeeperSessionTimeoutMinMS, "milliseconds"}},
+		{"zookeeper-max-session-timeout", groupZK, "Longest session timeout that a client can get; 0 is twenty ticks.", "", number{&c.ZooKeeperSessionTimeoutMaxMS, "milliseconds"}},
+		{"zookeeper-max-client-cnxns", groupZK, "Bound on the connections from one address; 0 is no bound.", "", number{&c.ZooKeeperAddressConnections, "connections"}},
+		{"zookeeper-max-cnxns", groupZK, "Bound on all connections of the member.", "", number{&c.ZooKeeperConnections, "connections"}},
+		{"zookeeper-jute-maxbuffer", groupZK, "Bound on one request; a larger one ends the connection.", "", size{&c.ZooKeeperFrameBytes}},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/telemetry"
+	"github.com/okapi-kv/okapi/internal/zk"
 )
 
 // Bounds of the timing, in milliseconds. Below a few milliseconds a busy machine holds elections
@@ -27,6 +28,14 @@ const (
 	reapIntervalMin = 100 * time.Millisecond
 	maxTxnOps       = 100_000
 	minProgress     = 100 * time.Millisecond
+
+	// A tick below some tens of milliseconds makes sessions that the least hiccup ends, and one above a minute
+	// sessions that never end; a session timeout must fit into the protocol's 32 bits.
+	minTickMS      = 10
+	maxTickMS      = 60_000
+	minSessionMS   = 20
+	maxSessionMS   = 1<<31 - 1
+	maxConnections = 1 << 20
 )
 
 // Validate returns nil or Problems: everything that is wrong, at once. It reads the files of the
@@ -44,6 +53,7 @@ func (c *Config) validate(unread map[string]bool) Problems {
 	v := &validator{config: c, unread: unread}
 	v.member()
 	v.clients()
+	v.zooKeeper()
 	v.cluster()
 	v.limits()
 	v.tls()
@@ -97,6 +107,32 @@ func (v *validator) clients() {
 		v.problem(err == nil && validPort(port) && bindable(host), "listen-zookeeper", "%q: want an IP address or localhost, and a port, such as 127.0.0.1:2181", address)
 		v.listener("listen-zookeeper", address)
 	}
+}
+
+func (v *validator) zooKeeper() {
+	c := v.config
+	for _, word := range c.ZooKeeperWords {
+		v.problem(zk.KnowsWord(word), "zookeeper-4lw-whitelist", "%q: want ZooKeeper's words of four letters, such as ruok,mntr, or *", word)
+	}
+	// The digest itself stays out of messages.
+	v.problem(c.ZooKeeperSuperDigest == "" || zk.ValidSuperDigest(c.ZooKeeperSuperDigest), "zookeeper-super-digest",
+		"want user:base64(sha1(user:password)); this prints it: printf user:password | openssl dgst -sha1 -binary | base64")
+	v.sessionTimeouts()
+	v.problem(c.ZooKeeperAddressConnections >= 0 && c.ZooKeeperAddressConnections <= maxConnections, "zookeeper-max-client-cnxns", "%d: want 0 (no bound) to %d", c.ZooKeeperAddressConnections, maxConnections)
+	v.problem(c.ZooKeeperConnections >= 1 && c.ZooKeeperConnections <= maxConnections, "zookeeper-max-cnxns", "%d: want 1 to %d", c.ZooKeeperConnections, maxConnections)
+	v.problem(c.ZooKeeperFrameBytes >= minRequestBytes && c.ZooKeeperFrameBytes <= maxRequestBytes, "zookeeper-jute-maxbuffer", "%d: want %d to %d", c.ZooKeeperFrameBytes, minRequestBytes, maxRequestBytes)
+}
+
+// sessionTimeouts checks the tick and what follows from it.
+func (v *validator) sessionTimeouts() {
+	c := v.config
+	if c.ZooKeeperTickTimeMS < minTickMS || c.ZooKeeperTickTimeMS > maxTickMS {
+		v.problem(false, "zookeeper-tick-time", "%d ms: want %d to %d", c.ZooKeeperTickTimeMS, minTickMS, maxTickMS)
+		return
+	}
+	shortest, longest := c.SessionTimeoutsMS()
+	v.problem(shortest >= minSessionMS && shortest <= maxSessionMS, "zookeeper-min-session-timeout", "%d ms: want %d to %d, or 0 for two ticks", shortest, minSessionMS, maxSessionMS)
+	v.problem(longest >= shortest && longest <= maxSessionMS, "zookeeper-max-session-timeout", "%d ms: want at least the shortest timeout (%d) and at most %d, or 0 for twenty ticks", longest, shortest, maxSessionMS)
 }
 
 func (v *validator) cluster() {

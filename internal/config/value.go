@@ -9,7 +9,7 @@ import (
 )
 
 // value is one field of a Config, read from and written as text. Parse and String fit together:
-// what String returns, parse accepts as the same value.
+// what String returns, parse accepts as the same value, unless the value is a secret.
 type value interface {
 	// parse sets the field; its error says what is wanted and does not repeat the text.
 	parse(text string) error
@@ -23,6 +23,20 @@ type text struct{ to *string }
 func (v text) parse(s string) error { *v.to = s; return nil }
 func (v text) kind() string         { return "text" }
 func (v text) String() string       { return *v.to }
+
+// secret is a text that is not shown.
+type secret struct{ to *string }
+
+func (v secret) parse(s string) error { *v.to = s; return nil }
+func (v secret) kind() string         { return "text" }
+
+// String hides what is set. It is the one value that cannot be read back.
+func (v secret) String() string {
+	if *v.to == "" {
+		return ""
+	}
+	return "(hidden)"
+}
 
 type number struct {
 	to   *int64

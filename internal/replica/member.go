@@ -69,6 +69,7 @@ type Member struct {
 	hungTicks int       // since the oldest append went out
 
 	soft         raft.SoftState
+	followed     Following         // as of the last tick
 	hard         *raftpb.HardState // as last handed to Append
 	applied      uint64
 	appliedTerm  uint64
@@ -205,6 +206,10 @@ func (m *Member) tick() {
 		m.raft.ReadIndex(m.reads.again())
 	}
 	m.keeper.tick()
+	m.followed = Following{}
+	if m.leads() {
+		m.followed = countFollowing(m.raft, m.id)
+	}
 }
 
 // receive takes a frame from another member.
@@ -289,6 +294,7 @@ type MemberStatus struct {
 	// VouchedMS is the MonotonicMS up to which the leader knows of the sessions touched here.
 	VouchedMS int64
 	Voters    []uint64
+	Following Following
 }
 
 // Status describes the Member as of its last Step.
@@ -297,6 +303,6 @@ func (m *Member) Status() MemberStatus {
 	last, _ := m.store.LastIndex()
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
-		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt,
+		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Following: m.followed,
 	}
 }

@@ -123,7 +123,9 @@ func (r zkReplica) Status() zk.Status {
 		role = zk.RoleObserver
 	}
 	return zk.Status{
-		Member: s.ID, Leader: s.Leader, Role: role,
+		Member: s.ID, Leader: s.Leader, Role: role, Voters: len(r.members.Voters()),
+		Learners:        s.Following.Voters + s.Following.Learners + s.Following.Behind,
+		SyncedFollowers: s.Following.Voters, SyncedObservers: s.Following.Learners,
 		ProposalBytesLast: -1, ProposalBytesMin: -1, ProposalBytesMax: -1,
 	}
 }

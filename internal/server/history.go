@@ -11,6 +11,12 @@ import (
 	"github.com/okapi-kv/okapi/internal/cluster"
 )
 
+// The folders of a data directory.
+const (
+	logFolder      = "wal"
+	snapshotFolder = "snap"
+)
+
 // requireHistory refuses the directory of a member that has had a log and snapshots, and has lost
 // all of either. Such a member must not begin anew under its id: it would have forgotten votes and
 // entries that the others count on. A directory that was never finished has nothing to lose.
@@ -19,7 +25,7 @@ func requireHistory(d cluster.Directory) error {
 		return err
 	}
 	for _, part := range []struct{ folder, suffix, what string }{
-		{"wal", ".wal", "log"}, {"snap", ".snap", "snapshots"},
+		{logFolder, ".wal", "log"}, {snapshotFolder, ".snap", "snapshots"},
 	} {
 		folder := path.Join(d.Path, part.folder)
 		names, err := d.FS.ReadDir(folder)

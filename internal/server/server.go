@@ -164,7 +164,7 @@ func (m *member) build() (err error) {
 		SnapshotBytes:   uint64(m.cfg.SnapshotBytes),
 		ReapInterval:    m.cfg.ReapInterval,
 		BudgetBytes:     budgetBytes,
-		MaxCommandBytes: int(m.cfg.MaxRequestBytes) + commandSlack,
+		MaxCommandBytes: int(max(m.cfg.MaxRequestBytes, m.cfg.ZooKeeperFrameBytes)) + commandSlack,
 		Settings:        settings(m.cfg),
 		CheckSettings:   checkSettings(m.cfg),
 		Metrics:         m.metrics,
@@ -267,14 +267,28 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 	}
 	if len(m.ports.zooKeeper) > 0 {
 		doors.run(func() error {
-			member := zkReplica{m.replica, ids.Membership}
-			return zk.New(zk.Options{
-				Listeners: m.ports.zooKeeper, Replica: member, Publisher: member, MemberNumber: m.number(),
-				Clock: m.clock, Random: rand.Reader, Logger: m.log, Version: zooKeeperVersion, Built: buildTime(),
-			}).Run(ctx)
+			return zk.New(m.zooKeeper()).Run(ctx)
 		})
 	}
 	return doors.wait()
+}
+
+// zooKeeper says how ZooKeeper clients are served.
+func (m *member) zooKeeper() zk.Options {
+	r := zkReplica{m.replica, m.founding.Membership}
+	shortest, longest := m.cfg.SessionTimeoutsMS()
+	perAddress := int(m.cfg.ZooKeeperAddressConnections)
+	if perAddress == 0 {
+		perAddress = -1 // The door's own default is another.
+	}
+	return zk.Options{
+		Listeners: m.ports.zooKeeper, Replica: r, Publisher: r, MemberNumber: m.number(),
+		Clock: m.clock, Random: rand.Reader, Logger: m.log, Version: zooKeeperVersion, Built: buildTime(),
+		FourLetterWords: m.cfg.ZooKeeperWords, Host: host{m.cfg.DataDir}, LogSyncs: m.metrics.LogSyncs,
+		SuperDigest: m.cfg.ZooKeeperSuperDigest,
+		TickTimeMS:  int32(m.cfg.ZooKeeperTickTimeMS), SessionTimeoutMinMS: int32(shortest), SessionTimeoutMaxMS: int32(longest),
+		MaxConnections: int(m.cfg.ZooKeeperConnections), MaxConnectionsPerIP: perAddress, MaxFrameBytes: int(m.cfg.ZooKeeperFrameBytes),
+	}
 }
 
 // requestTimeout is how long a request of an etcd client may wait for consensus: what etcd gives it.

@@ -33,6 +33,8 @@ type Metrics struct {
 
 	// LogSync takes the seconds that it takes to make a batch durable: one write to the log and its sync.
 	LogSync prometheus.Observer
+	// LogSyncs sums up what LogSync takes, for those who do not gather metrics.
+	LogSyncs *Summary
 	// Hash and HashKV take the seconds of etcd's calls of these names.
 	Hash, HashKV prometheus.Observer
 
@@ -58,6 +60,7 @@ type About struct {
 // NewMetrics makes the metrics of a member. Nothing is global: two members in one process count apart.
 func NewMetrics(a About) *Metrics {
 	f := factory{prometheus.NewRegistry()}
+	logSyncs := &Summary{}
 	m := &Metrics{
 		registry:          f.registry,
 		LeaderChanges:     f.counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen."),
@@ -68,16 +71,20 @@ func NewMetrics(a About) *Metrics {
 		Deletes:           f.counter("etcd_mvcc_delete_total", "Total number of deletes seen by this member."),
 		Ranges:            f.counter("etcd_mvcc_range_total", "Total number of ranges seen by this member."),
 		Txns:              f.counter("etcd_mvcc_txn_total", "Total number of txns seen by this member."),
-		LogSync:           f.seconds("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL, the write before it included.", 0.001, 14),
-		Hash:              f.seconds("etcd_mvcc_hash_duration_seconds", "The latency distribution of storage hash operation.", 0.01, 15),
-		HashKV:            f.seconds("etcd_mvcc_hash_rev_duration_seconds", "The latency distribution of storage hash by revision operation.", 0.01, 15),
-		BytesReceived:     f.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from grpc clients."),
-		BytesSent:         f.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to grpc clients."),
-		HealthSuccesses:   f.counter("etcd_server_health_success", "The total number of successful health checks"),
-		HealthFailures:    f.counter("etcd_server_health_failures", "The total number of failed health checks"),
-		snapshots:         newSnapshotVecs(f),
-		calls:             newCallVecs(f),
-		checks:            newCheckVecs(f),
+		LogSync: observers{
+			f.seconds("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL, the write before it included.", 0.001, 14),
+			logSyncs,
+		},
+		LogSyncs:        logSyncs,
+		Hash:            f.seconds("etcd_mvcc_hash_duration_seconds", "The latency distribution of storage hash operation.", 0.01, 15),
+		HashKV:          f.seconds("etcd_mvcc_hash_rev_duration_seconds", "The latency distribution of storage hash by revision operation.", 0.01, 15),
+		BytesReceived:   f.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from grpc clients."),
+		BytesSent:       f.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to grpc clients."),
+		HealthSuccesses: f.counter("etcd_server_health_success", "The total number of successful health checks"),
+		HealthFailures:  f.counter("etcd_server_health_failures", "The total number of failed health checks"),
+		snapshots:       newSnapshotVecs(f),
+		calls:           newCallVecs(f),
+		checks:          newCheckVecs(f),
 		roundTrips: f.secondsVec("etcd_network_peer_round_trip_time_seconds",
 			"Round-Trip-Time histogram between peers", 0.0001, 16, "To"),
 	}
@@ -104,6 +111,16 @@ func (m *Metrics) RoundTrip(member uint64) prometheus.Observer {
 
 // memberLabel is how etcd writes a member's id in labels.
 func memberLabel(id uint64) string { return strconv.FormatUint(id, 16) }
+
+// observers all observe the same.
+type observers []prometheus.Observer
+
+// Observe implements prometheus.Observer.
+func (o observers) Observe(seconds float64) {
+	for _, one := range o {
+		one.Observe(seconds)
+	}
+}
 
 // factory makes metrics and registers them.
 type factory struct{ registry *prometheus.Registry }

@@ -78,29 +78,34 @@ type Options struct {
 	DrainTimeout time.Duration
 }
 
-// The defaults.
+// Defaults of Options that operators may set.
 const (
-	defaultTickTimeMS          = 2000
-	defaultMaxConnections      = 65536
-	defaultMaxConnectionsPerIP = 60
-	defaultMaxRequests         = 1000
-	defaultMaxRequestBytes     = 4 << 20
-	defaultMaxReplyBytes       = 1 << 20
-	defaultMaxEventBytes       = 16 << 20
-	defaultMaxServerBytes      = 256 << 20
-	defaultHandshakeTimeout    = 10 * time.Second
-	defaultDrainTimeout        = 5 * time.Second
-	defaultVersion             = "3.9.4-okapi"
+	DefaultTickTimeMS          = 2000
+	DefaultMaxConnections      = 65536
+	DefaultMaxConnectionsPerIP = 60
+	DefaultMaxFrameBytes       = jute.DefaultMaxFrameBytes
+)
+
+// The other defaults.
+const (
+	defaultMaxRequests      = 1000
+	defaultMaxRequestBytes  = 4 << 20
+	defaultMaxReplyBytes    = 1 << 20
+	defaultMaxEventBytes    = 16 << 20
+	defaultMaxServerBytes   = 256 << 20
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultDrainTimeout     = 5 * time.Second
+	defaultVersion          = "3.9.4-okapi"
 )
 
 // withDefaults fills in what was left out.
 func (o Options) withDefaults() Options {
-	setDefault(&o.TickTimeMS, defaultTickTimeMS)
+	setDefault(&o.TickTimeMS, DefaultTickTimeMS)
 	setDefault(&o.SessionTimeoutMinMS, 2*o.TickTimeMS)
 	setDefault(&o.SessionTimeoutMaxMS, 20*o.TickTimeMS)
-	setDefault(&o.MaxFrameBytes, jute.DefaultMaxFrameBytes)
-	setDefault(&o.MaxConnections, defaultMaxConnections)
-	setDefault(&o.MaxConnectionsPerIP, defaultMaxConnectionsPerIP)
+	setDefault(&o.MaxFrameBytes, DefaultMaxFrameBytes)
+	setDefault(&o.MaxConnections, DefaultMaxConnections)
+	setDefault(&o.MaxConnectionsPerIP, DefaultMaxConnectionsPerIP)
 	setDefault(&o.MaxRequests, defaultMaxRequests)
 	setDefault(&o.MaxRequestBytes, defaultMaxRequestBytes)
 	setDefault(&o.MaxReplyBytes, defaultMaxReplyBytes)

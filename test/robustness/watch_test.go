@@ -79,7 +79,6 @@ func (l *lab) client(members ...int) *clientv3.Client {
 	return c
 }
 
-
 const (
 	prefix    = "w/"
 	keyCount  = 12
