@@ -73,8 +73,11 @@ type conn struct {
 	caller command.Caller
 	// timeoutMS is the negotiated session timeout; 0 before.
 	timeoutMS int32
-	shake     handshake
-	watches   watches
+	// closes says that the client has asked to close the session: what it asked before is answered, though its
+	// session may be gone from the view already.
+	closes  bool
+	shake   handshake
+	watches watches
 
 	queue   queue
 	account account
@@ -171,8 +174,15 @@ func (c *conn) serve(frame []byte) {
 // enter fills the new item n from the decoded request.
 func (c *conn) enter(it *item, n uint64) {
 	it.identities = c.caller.Identities
+	if c.req.garbled && c.req.class == classSASL {
+		it.kind, it.end, c.phase = itemEnd, errGarbledAuth, phaseDraining
+		return
+	}
 	if c.req.garbled && c.req.class != classAuth {
 		it.kind, it.code = itemRead, jute.CodeMarshallingError
+		if c.req.spends {
+			it.kind, it.command = itemWrite, &command.Multi{} // It does nothing, in a zxid.
+		}
 		return
 	}
 	switch c.req.class {
@@ -180,6 +190,7 @@ func (c *conn) enter(it *item, n uint64) {
 		it.kind, it.command, it.replies = itemWrite, c.req.command, c.req.replies
 		if it.op == jute.OpCloseSession {
 			it.end, c.phase = errClosedByClient, phaseDraining
+			c.closes = true
 		}
 	case classRead:
 		it.kind, it.path, it.reads, it.leaves = itemRead, c.req.path, c.req.reads, c.req.leaves
@@ -188,7 +199,7 @@ func (c *conn) enter(it *item, n uint64) {
 	case classWatch:
 		it.kind, it.watching = itemRead, c.req.watching
 	case classSync:
-		it.kind, it.path = itemSync, c.req.path
+		it.kind, it.path, it.nullPath = itemSync, c.req.path, c.req.nullPath
 		c.srv.syncs.add(c, n)
 	case classAuth:
 		c.enterAuth(it)
@@ -400,6 +411,10 @@ func (c *conn) answerWrite(it *item) {
 		return
 	}
 	c.reveal(position{it.result.Seq, it.result.Zxid})
+	if it.code != jute.CodeOK {
+		c.out.refuse(it, c.at.zxid)
+		return
+	}
 	c.out.write(it, code, c.at.zxid)
 }
 

@@ -1,6 +1,8 @@
 package zk
 
 import (
+	"errors"
+
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/watch"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
@@ -56,8 +58,11 @@ type request struct {
 	class  class
 	// garbled says that the body could not be decoded; nothing below holds then.
 	garbled bool
-	// path is that of a read of one node and of a sync.
-	path string
+	// spends says that ZooKeeper spends a zxid on the garbled request.
+	spends bool
+	// path is that of a read of one node and of a sync; that of a sync may be null.
+	path     string
+	nullPath bool
 	// leaves is the kind of watch that a read leaves; 0 if none.
 	leaves watch.Kinds
 	// reads are the operations of a multiRead.
@@ -98,9 +103,13 @@ func decode(r *jute.Reader, frame []byte, req *request) bool {
 	case classAuth:
 		req.auth.Decode(r)
 	case classSASL:
-		new(jute.SASLToken).Decode(r)
+		var m jute.SASLToken
+		if m.Decode(r); m.Token == nil {
+			r.Fail(jute.ErrNull)
+		}
 	}
 	req.garbled = r.Err() != nil
+	req.spends = req.header.Op == jute.OpMulti && !errors.Is(r.Err(), errNullACL)
 	return true
 }
 
@@ -118,6 +127,8 @@ func decodeRead(r *jute.Reader, req *request) {
 		}
 	case jute.OpGetEphemerals:
 		req.path = r.NullableString()
+	case jute.OpSync:
+		req.path, req.nullPath = r.MaybeString()
 	default:
 		var m jute.PathRequest
 		m.Decode(r)

@@ -46,6 +46,9 @@ func TestGarbledBodies(t *testing.T) {
 				if code == 101 && len(garbage) > 4 {
 					continue
 				}
+				if code == 9 && len(garbage) > 0 && garbage[0] == 0xff {
+					continue // The path of a sync may be null.
+				}
 				c.want(jute.CodeMarshallingError, code, garbage)
 			}
 		}

@@ -39,6 +39,7 @@ type item struct {
 
 	// path, reads and identities are what a read asks, and for whom: a later auth does not count.
 	path       string
+	nullPath   bool
 	reads      []readOp
 	identities []command.Identity
 	// leaves is the watch that a read leaves if the node is there, or for exists also if it is not.
@@ -51,7 +52,7 @@ type item struct {
 	replies []jute.OpCode
 	result  state.Result
 
-	// code and zxid are the answer of an itemFixed; code that of a read that cannot be decoded.
+	// code and zxid are the answer of an itemFixed; code that of a read or write that cannot be decoded.
 	code jute.ErrorCode
 	zxid int64
 	// end is why the connection ends after the answer; nil if it does not.

@@ -15,9 +15,9 @@ type look struct {
 	item   *item
 	caller command.Caller
 
-	// alive says that the session exists and is attached here.
-	alive bool
-	seen  seen
+	// alive says that the session exists and is attached here; closes that its client is closing it.
+	alive, closes bool
+	seen          seen
 	// parts are the results of a multiRead.
 	parts []seen
 }
@@ -35,7 +35,7 @@ type seen struct {
 // see looks at the tree for an item of a connection, at the connection's position. The error says why the connection ends
 // instead.
 func (l *look) see(c *conn, it *item) error {
-	l.item, l.caller = it, c.caller
+	l.item, l.caller, l.closes = it, c.caller, c.closes
 	l.caller.Identities = it.identities
 	l.seen, l.parts = seen{}, l.parts[:0]
 	ok := c.srv.replica.ReadTree(c.at.seq, c.at.zxid, l.fn)
@@ -43,17 +43,18 @@ func (l *look) see(c *conn, it *item) error {
 	switch {
 	case !ok:
 		return errPositionGone
-	case !l.alive:
+	case !l.alive && !c.closes:
 		return errSessionGone
 	}
 	return nil
 }
 
 // run runs while the view is held. Nothing is shown to a client whose session this view no longer
-// has, or has at another connection.
+// has, or has at another connection, unless it was the client who closed it: a view knows only the sessions of today.
 func (l *look) run(v state.View) {
 	s, ok := v.Session(l.caller.Session)
-	if l.alive = ok && s.Generation == l.caller.Generation; !l.alive {
+	l.alive = ok && s.Generation == l.caller.Generation
+	if !l.alive && !l.closes {
 		return
 	}
 	it := l.item

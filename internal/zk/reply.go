@@ -77,6 +77,11 @@ func (o *output) fixed(it *item) {
 	o.end(start)
 }
 
+// refuse encodes the answer to a write that could not be decoded.
+func (o *output) refuse(it *item, zxid int64) {
+	o.end(o.begin(jute.ReplyHeader{Xid: it.xid, Zxid: zxid, Err: it.code}))
+}
+
 // write encodes the answer to a decided command. The error of a failed multi stands in its body,
 // beside an error of 0 in the header.
 func (o *output) write(it *item, code jute.ErrorCode, zxid int64) {
@@ -169,6 +174,9 @@ func appendSeen(b []byte, it *item, l *look) []byte {
 	case jute.OpGetAllChildrenNumber:
 		return jute.AppendInt32(b, s.count)
 	case jute.OpSync:
+		if it.nullPath {
+			return jute.AppendBytes(b, nil)
+		}
 		return jute.AppendString(b, it.path)
 	case jute.OpWhoAmI:
 		return appendIdentities(b, it.identities)

@@ -22,20 +22,36 @@ func translate(op jute.OpCode, r *jute.Reader) (command.Command, []jute.OpCode) 
 	cmd := translateOne(op, r)
 	if create, ok := cmd.(*command.Create); ok {
 		settleContainer(op, create)
+		settleContainerFlags(op, create)
 	}
 	return cmd, nil
 }
 
 // settleContainer makes the opcode decide whether a create that stands alone makes a container
-// (PrepRequestProcessor.pRequest2TxnCreate). In a multi it is the flags that decide (Op.Create).
+// (PrepRequestProcessor.pRequest2TxnCreate). In a multi the flags can make one too (Op.Create).
 func settleContainer(op jute.OpCode, c *command.Create) {
-	switch {
-	case op == jute.OpCreateContainer && c.Flags == command.FlagPersistent:
-		c.Flags = command.FlagContainer
-	case (op == jute.OpCreate || op == jute.OpCreate2) && c.Flags == command.FlagContainer:
+	if (op == jute.OpCreate || op == jute.OpCreate2) && c.Flags == command.FlagContainer {
 		c.Flags = command.FlagPersistent
 	}
 }
+
+// settleContainerFlags makes createContainer make a container, whatever mode its flags name: ZooKeeper then ignores that the
+// mode is ephemeral. It would put a number to the name if the mode is sequential; there are no such containers here, and no
+// client asks for one.
+func settleContainerFlags(op jute.OpCode, c *command.Create) {
+	if op != jute.OpCreateContainer {
+		return
+	}
+	switch c.Flags {
+	case command.FlagPersistent, command.FlagEphemeral:
+		c.Flags = command.FlagContainer
+	case command.FlagSequential, command.FlagEphemeralSequential:
+		c.Flags = noMode
+	}
+}
+
+// noMode are flags that name no create mode.
+const noMode int32 = -1
 
 // translateOne translates the writes that may stand alone and in a multi.
 func translateOne(op jute.OpCode, r *jute.Reader) command.Command {
@@ -114,9 +130,16 @@ func translateElement(op jute.OpCode, r *jute.Reader) (command.Command, jute.OpC
 	switch op {
 	case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL:
 		create := translateOne(op, r).(*command.Create)
+		if create.ACL == nil && op != jute.OpCreateTTL && isCreateMode(create.Flags) {
+			r.Fail(errNullACL)
+		}
 		reply, err := multiCreateReply(op, create.Flags)
 		if err != nil {
 			r.Fail(err)
+		}
+		settleContainerFlags(op, create)
+		if op == jute.OpCreateTTL && !isTTLMode(create.Flags) {
+			create.TTL = command.NoTTL // It makes a create of any other mode (Op.create).
 		}
 		return create, reply
 	case jute.OpDelete, jute.OpSetData:

@@ -12,6 +12,7 @@ import (
 var (
 	errNotInMulti  = errors.New("operation is not allowed in a multi")
 	errCreateFlags = errors.New("create flags are not allowed in a multi")
+	errNullACL     = errors.New("the access list of a create in a multi is null")
 )
 
 // multiCreateReply gives the type of the response to a create inside a multi, which depends on
@@ -20,16 +21,26 @@ var (
 // and those of a TTL node without a TTL, make the whole request garbled; createTTL takes any
 // flags and leaves the judgement to the operation.
 func multiCreateReply(op jute.OpCode, flags int32) (jute.OpCode, error) {
-	isTTL := flags == command.FlagTTL || flags == command.FlagPersistentSequentialTTL
+	isTTL := isTTLMode(flags)
 	switch {
 	case op == jute.OpCreateTTL && isTTL, flags == command.FlagContainer:
 		return jute.OpCreate2, nil
 	case op == jute.OpCreateTTL:
 		return jute.OpCreate, nil
-	case isTTL, flags < command.FlagPersistent, flags > command.FlagPersistentSequentialTTL:
+	case isTTL, !isCreateMode(flags):
 		return 0, errCreateFlags
 	case op == jute.OpCreate:
 		return jute.OpCreate, nil
 	}
 	return jute.OpCreate2, nil
+}
+
+// isCreateMode reports whether flags are those of a create mode (org.apache.zookeeper.CreateMode.fromFlag).
+func isCreateMode(flags int32) bool {
+	return flags >= command.FlagPersistent && flags <= command.FlagPersistentSequentialTTL
+}
+
+// isTTLMode reports whether flags are those of a node with a TTL.
+func isTTLMode(flags int32) bool {
+	return flags == command.FlagTTL || flags == command.FlagPersistentSequentialTTL
 }

@@ -18,6 +18,8 @@ type watching struct {
 	// path and kinds are those of addWatch, removeWatches and checkWatches; kinds is 0 if the request names none that there are.
 	path  string
 	kinds watch.Kinds
+	// nowhere says that the path is null: there is no watch there.
+	nowhere bool
 	// again are the watches that a client brings along after a reconnection, for setWatches and setWatches2.
 	again *jute.SetWatches
 }
@@ -70,12 +72,15 @@ func decodeWatching(r *jute.Reader, op jute.OpCode) *watching {
 		w.again.Decode(r, op)
 		return w
 	}
-	var m jute.WatchRequest
-	m.Decode(r)
 	if op == jute.OpAddWatch {
+		var m jute.WatchRequest
+		m.Decode(r)
 		return &watching{path: m.Path, kinds: kindsOfMode(m.Kind)}
 	}
-	return &watching{path: m.Path, kinds: kindsOfType(m.Kind)}
+	w := &watching{}
+	w.path, w.nowhere = r.MaybeString()
+	w.kinds = kindsOfType(r.Int32())
+	return w
 }
 
 // quiet moves the position to the notifier's and runs fn there; see notifier.quiet. The events up to there are encoded
@@ -136,7 +141,8 @@ func (w *watching) change(r *watch.Registry, id watch.ConnID, op jute.OpCode) ju
 		return jute.CodeMarshallingError
 	case op == jute.OpAddWatch:
 		r.Add(id, w.path, w.kinds)
-	case op == jute.OpCheckWatches && !r.Has(id, w.path, w.kinds),
+	case w.nowhere,
+		op == jute.OpCheckWatches && !r.Has(id, w.path, w.kinds),
 		op == jute.OpRemoveWatches && !r.Remove(id, w.path, w.kinds):
 		return jute.CodeNoWatcher
 	}

@@ -125,6 +125,12 @@ func (r *Reader) String() string {
 // NullableString reads a string and takes null for the empty string.
 func (r *Reader) NullableString() string { return r.text(r.Bytes()) }
 
+// MaybeString reads a string and says whether it is null.
+func (r *Reader) MaybeString() (s string, null bool) {
+	b := r.Bytes()
+	return r.text(b), b == nil
+}
+
 // text turns the bytes of a string into the string. Bytes that are no UTF-8 become U+FFFD, as in
 // Java, whose decoder refuses nothing. Java's writers encode a character beyond U+FFFF as two
 // surrogates of three bytes each, which is no UTF-8: each becomes one U+FFFD.
