@@ -105,7 +105,11 @@ func NewZooKeeper(t testing.TB, jars string, properties ...string) *Member {
 	m.args = append([]string{
 		"-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", filepath.Join(jars, "*"),
 		// A test that kills it kills a process and not a machine.
-		"-Dzookeeper.forceSync=no", "-Dznode.container.checkIntervalMs=1000000000",
+		"-Dzookeeper.forceSync=no",
+		// The schemes that okapi takes into access lists.
+		"-Dzookeeper.authProvider.x509=org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+		"-Dzookeeper.authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+		"-Dznode.container.checkIntervalMs=1000000000",
 	}, properties...)
 	m.args = append(m.args, "org.apache.zookeeper.server.ZooKeeperServerMain", config)
 	t.Cleanup(m.Kill)

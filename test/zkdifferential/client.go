@@ -132,7 +132,7 @@ func (c *client) collect(batch []request) error {
 		}
 	}
 	if n := len(batch); n > 0 && batch[n-1].ends() {
-		c.closed = true
+		c.closed = c.closed || batch[n-1].op == opClose
 		_, err := c.read()
 		return c.ended(err)
 	}

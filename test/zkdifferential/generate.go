@@ -12,6 +12,8 @@ import (
 // generator draws scripts. The same seed gives the same script.
 type generator struct {
 	rnd *rand.Rand
+	// live says which sessions should have a connection, open which are not closed, as far as the script tells.
+	live, open [slots]bool
 	// folder is where paths are drawn from while a part of a stepParallel is; "" is everywhere.
 	folder string
 }
@@ -28,7 +30,7 @@ const cleaner = "cleaner:secret"
 // generate draws a script.
 func generate(seed uint64) script {
 	g := &generator{rnd: rand.New(rand.NewPCG(seed, 20261128))}
-	s := script{g.open(0), g.open(1)}
+	s := script{g.opening(0), g.planting(0), g.opening(1), g.planting(1), g.opening(2)}
 	for range scriptSteps {
 		s = append(s, g.step())
 	}
@@ -40,7 +42,7 @@ func generate(seed uint64) script {
 
 // expiry puts the life of a session that expires into a script.
 func (g *generator) expiry(s script) script {
-	s = append(s, g.open(expireSlot))
+	s = append(s, g.opening(expireSlot))
 	for range 3 + g.rnd.IntN(4) {
 		st := step{kind: stepBatch, slot: expireSlot, batch: g.batch()}
 		for i := range st.batch {
@@ -62,30 +64,48 @@ func (g *generator) chance(percent int) bool { return g.rnd.IntN(100) < percent 
 
 func pick[T any](g *generator, of ...T) T { return of[g.rnd.IntN(len(of))] }
 
-// slot draws a session, the first ones more often.
-func (g *generator) slot() int { return pick(g, 0, 0, 0, 1, 1, 2, 3) }
-
+// step draws a step for one session, the first ones more often, or for all.
 func (g *generator) step() step {
+	slot := pick(g, 0, 0, 0, 1, 1, 2, 3)
 	switch n := g.rnd.IntN(100); {
-	case n < 5:
-		return g.open(g.slot())
-	case n < 9:
-		return g.attach(g.slot())
-	case n < 12:
-		return step{kind: stepDrop, slot: g.slot()}
-	case n < 17:
+	case n < 6:
 		return g.parallel()
-	case n < 21:
-		return step{kind: stepBatch, slot: g.slot(), batch: []request{g.direct()}}
+	case !g.live[slot] && n < 90:
+		if g.open[slot] || g.chance(10) {
+			return g.attach(slot)
+		}
+		return g.opening(slot)
+	case n < 8:
+		return g.opening(slot)
+	case n < 11:
+		return g.attach(slot)
+	case n < 14:
+		g.live[slot] = false
+		return step{kind: stepDrop, slot: slot}
+	case n < 18:
+		return step{kind: stepBatch, slot: slot, batch: []request{g.direct()}}
 	}
-	st := step{kind: stepBatch, slot: g.slot(), batch: g.batch()}
+	st := step{kind: stepBatch, slot: slot, batch: g.batch()}
 	if g.chance(3) {
 		st.batch = append(st.batch, request{op: opClose})
+		g.live[slot], g.open[slot] = false, false
 	}
 	return st
 }
 
-func (g *generator) open(slot int) step {
+// planting makes nodes for what follows.
+func (g *generator) planting(slot int) step {
+	st := step{kind: stepBatch, slot: slot}
+	for _, path := range []string{"/a", "/b", "/a/a", "/a/b", "/b/a", "/a/a/a"} {
+		r := g.create()
+		r.path = path
+		st.batch = append(st.batch, r)
+	}
+	return st
+}
+
+func (g *generator) opening(slot int) step {
+	g.live[slot], g.open[slot] = true, true
 	st := step{kind: stepOpen, slot: slot, plain: g.chance(30), since: momentZero, timeout: pick(g, int32(40_000), 100_000, 30_000, math.MaxInt32)}
 	if slot == expireSlot {
 		st.timeout = pick(g, int32(1), 0, -5, 4000)
@@ -96,7 +116,7 @@ func (g *generator) open(slot int) step {
 }
 
 func (g *generator) attach(slot int) step {
-	st := g.open(slot)
+	st := g.opening(slot)
 	st.kind, st.since, st.wrong = stepAttach, pick(g, momentSeen, momentSeen, momentOpened, momentZero), g.chance(8)
 	if g.chance(4) {
 		st.since = momentAhead
@@ -173,7 +193,7 @@ func (g *generator) sound() request {
 	case n < 40:
 		return g.setData()
 	case n < 44:
-		return request{op: opSetACL, path: g.path(), acl: g.acl(), version: g.version()}
+		return request{op: opSetACL, path: g.path(), acl: g.acl(), version: version(g)}
 	case n < 54:
 		return g.multi()
 	case n < 57:
@@ -201,7 +221,6 @@ func (g *generator) sound() request {
 func (g *generator) create() request {
 	r := request{
 		op: pick(g, int32(opCreate), opCreate, opCreate2, opCreateContainer, opCreateTTL), path: g.newPath(), data: g.data(), acl: g.acl(),
-		nullPath: g.chance(1),
 	}
 	r.flags = pick(g, int32(0), 0, 0, 1, 1, 2, 3)
 	switch r.op {
@@ -216,16 +235,19 @@ func (g *generator) create() request {
 	}
 	if g.chance(3) {
 		r.flags = pick(g, int32(0), 1, 2, 3, 4, 5, 6, 7, -1, math.MaxInt32)
+		if r.op == opCreateContainer && r.flags >= 1 && r.flags <= 3 {
+			r.flags = 0 // ZooKeeper is of two minds about these: for a while they are ephemeral to it.
+		}
 	}
 	return r
 }
 
 func (g *generator) delete() request {
-	return request{op: opDelete, path: g.path(), version: g.version(), nullPath: g.chance(1)}
+	return request{op: opDelete, path: g.path(), version: version(g)}
 }
 
 func (g *generator) setData() request {
-	return request{op: opSetData, path: g.path(), data: g.data(), version: g.version(), nullPath: g.chance(1)}
+	return request{op: opSetData, path: g.path(), data: g.data(), version: version(g)}
 }
 
 // multi draws a multi; most succeed if they are short, and many fail.
@@ -240,7 +262,7 @@ func (g *generator) multi() request {
 		case n < 80:
 			r.ops = append(r.ops, g.setData())
 		case n < 97:
-			r.ops = append(r.ops, request{op: opCheck, path: g.path(), version: g.version()})
+			r.ops = append(r.ops, g.check())
 		case n < 98:
 			r.ops = append(r.ops, request{op: opSetACL, path: g.path(), acl: g.acl()})
 		case n < 99:
@@ -248,6 +270,14 @@ func (g *generator) multi() request {
 		default:
 			r.ops = append(r.ops, request{op: pick(g, int32(0), 99, opMulti, opExists)})
 		}
+	}
+	return r
+}
+
+func (g *generator) check() request {
+	r := request{op: opCheck, path: g.path(), version: version(g)}
+	if r.path == "/zookeeper/config" {
+		r.version = -1 // See configVersion.
 	}
 	return r
 }
@@ -265,9 +295,11 @@ func (g *generator) multiRead() request {
 }
 
 func (g *generator) watching() request {
-	r := request{op: pick(g, int32(opAddWatch), opAddWatch, opRemoveWatches, opCheckWatches), path: g.path(), nullPath: g.chance(1)}
-	if r.kind = 1 + g.rnd.Int32N(5); r.op == opAddWatch {
+	r := request{op: pick(g, int32(opAddWatch), opAddWatch, opRemoveWatches, opCheckWatches), path: g.path()}
+	if r.op == opAddWatch {
 		r.kind = g.rnd.Int32N(2)
+	} else {
+		r.kind, r.nullPath = 1+g.rnd.Int32N(5), g.chance(1)
 	}
 	if g.chance(4) {
 		r.kind = pick(g, int32(-1), 0, 1, 2, 5, 6, math.MaxInt32)
@@ -289,12 +321,12 @@ func (g *generator) data() []byte {
 	return pick(g, []byte("x"), []byte("some data"), []byte{}, nil, []byte{0, 255})
 }
 
-func (g *generator) version() int32 {
+func version(g *generator) int32 {
 	return pick(g, int32(-1), -1, -1, -1, 0, 0, 1, 2, -2, math.MaxInt32, math.MinInt32)
 }
 
 var (
-	names = []string{"a", "b", "c"}
+	names = []string{"a", "a", "b", "b", "c"}
 	// special are paths that ZooKeeper treats in ways of their own.
 	special = []string{"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/x", "/zookeeper/quota/x", "/p0", "/p1"}
 	// bad are paths that no node can have.
@@ -309,41 +341,39 @@ var (
 func (g *generator) path() string {
 	switch n := g.rnd.IntN(100); {
 	case n < 8:
-		return g.within(fmt.Sprintf("%s/s-%010d", g.parent(), g.rnd.IntN(6)))
+		return g.folder + fmt.Sprintf("%s/s-%010d", g.parent(), g.rnd.IntN(6))
 	case n < 15 && g.folder == "":
 		return pick(g, special...)
 	case n < 18 && g.folder == "":
 		return pick(g, bad...)
 	}
-	return g.within(g.parent() + "/" + pick(g, names...))
+	return g.folder + g.parent() + "/" + pick(g, names...)
 }
 
 // newPath draws a path to create.
 func (g *generator) newPath() string {
 	switch n := g.rnd.IntN(100); {
 	case n < 15:
-		return g.within(g.parent() + "/s-")
+		return g.folder + g.parent() + "/s-"
 	case n < 20:
-		return g.within(g.parent() + "/")
+		return g.folder + g.parent() + "/"
 	case n < 24 && g.folder == "":
 		return pick(g, special...)
 	case n < 30 && g.folder == "":
 		return pick(g, bad...)
 	}
-	return g.within(g.parent() + "/" + pick(g, names...))
+	return g.folder + g.parent() + "/" + pick(g, names...)
 }
 
 func (g *generator) parent() string {
 	switch n := g.rnd.IntN(10); {
-	case n < 4:
+	case n < 5:
 		return ""
-	case n < 8:
+	case n < 9:
 		return "/" + pick(g, names...)
 	}
 	return "/" + pick(g, names...) + "/" + pick(g, names...)
 }
-
-func (g *generator) within(path string) string { return g.folder + path }
 
 // digestOf is the id that credentials prove
 // (org.apache.zookeeper.server.auth.DigestAuthenticationProvider.generateDigest).

@@ -77,7 +77,7 @@ func (p *pair) stop() {
 
 // run carries out a script at both servers at once and compares. After a difference both are stopped: nobody knows what else
 // is different now.
-func (p *pair) run(sc script) *difference {
+func (p *pair) run(sc script) (*difference, *trace) {
 	p.t.Helper()
 	p.start()
 	var traces [2]*trace
@@ -101,7 +101,7 @@ func (p *pair) run(sc script) *difference {
 	if d != nil {
 		p.stop()
 	}
-	return d
+	return d, traces[0]
 }
 
 // quiet keeps the logs of servers that did what they should out of the report of a difference.
@@ -137,11 +137,12 @@ func TestZooKeeperWithItself(t *testing.T) {
 
 func compareScripts(t *testing.T, p *pair) {
 	start := time.Now()
-	kinds := map[string]int{}
+	kinds, outcomes := map[string]int{}, map[string]int{}
 	ops, scripts, found := 0, 0, 0
 	for seed := *seedFlag; ops < *opsFlag && found < *keepFlag; seed++ {
 		sc := generate(seed)
-		d := p.run(sc)
+		d, tr := p.run(sc)
+		tr.count(outcomes)
 		ops += sc.ops()
 		scripts++
 		sc.count(kinds)
@@ -150,18 +151,22 @@ func compareScripts(t *testing.T, p *pair) {
 			p.report(t, seed, sc, d)
 		}
 	}
-	var lines []string
-	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		lines = append(lines, fmt.Sprintf("%s %d", kind, kinds[kind]))
+	t.Logf("seed %d: %d scripts, %d requests in %v, %d differences\nrequests: %s\nanswers: %s",
+		*seedFlag, scripts, ops, time.Since(start).Round(time.Second), found, counts(kinds), counts(outcomes))
+}
+
+func counts(of map[string]int) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		out = append(out, fmt.Sprintf("%s %d", name, of[name]))
 	}
-	t.Logf("seed %d: %d scripts, %d requests in %v, %d differences: %s",
-		*seedFlag, scripts, ops, time.Since(start).Round(time.Second), found, strings.Join(lines, ", "))
+	return strings.Join(out, ", ")
 }
 
 // report shrinks a script that shows a difference and fails the test.
 func (p *pair) report(t *testing.T, seed uint64, sc script, d *difference) {
 	t.Helper()
-	small, smallD := shrink(sc, d, p.run)
+	small, smallD := shrink(sc, d, func(sc script) *difference { d, _ := p.run(sc); return d })
 	t.Errorf("seed %d: a difference\n%s\nthe script, shrunk from %d requests to %d:\n%s\nto run it again: cd test && go test ./zkdifferential -run '^%s$' -zk.seed=%d -zk.ops=1",
 		seed, smallD, sc.ops(), small.ops(), small, t.Name(), seed)
 }

@@ -1,9 +1,11 @@
 package zkdifferential
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // fieldKind says how a field is compared.
@@ -47,8 +49,20 @@ func (f *fields) plain(name, text string) {
 }
 
 func (f *fields) text(name string) {
-	b := f.bytes()
-	f.plain(name, showBytes(b))
+	f.plain(name, showBytes(pairsJoined(f.bytes())))
+}
+
+// pairsJoined turns what Java's writers make of a character beyond U+FFFF, two halves of three bytes each
+// (org.apache.jute.BinaryOutputArchive.stringToByteBuffer), into the UTF-8 of the character, which okapi sends.
+func pairsJoined(b []byte) []byte {
+	at := bytes.IndexByte(b, 0xed)
+	for i := at; i >= 0 && i+6 <= len(b); i++ {
+		if h := b[i : i+6]; h[0] == 0xed && h[1]&0xf0 == 0xa0 && h[3] == 0xed && h[4]&0xf0 == 0xb0 {
+			high, low := rune(h[1]&0x0f)<<6|rune(h[2]&0x3f), rune(h[4]&0x0f)<<6|rune(h[5]&0x3f)
+			b = slices.Concat(b[:i], utf8.AppendRune(nil, 0x10000+(high<<10|low)), b[i+6:])
+		}
+	}
+	return b
 }
 
 // names adds a list whose order is open.
@@ -64,6 +78,17 @@ func (f *fields) names(name string) {
 			break
 		}
 		list = append(list, showBytes(f.bytes()))
+	}
+	slices.Sort(list)
+	f.plain(name, fmt.Sprintf("%d [%s]", n, strings.Join(list, " ")))
+}
+
+// pairs adds a list of pairs, whose order is open.
+func (f *fields) pairs(name string) {
+	n := f.count()
+	var list []string
+	for range n {
+		list = append(list, showBytes(f.bytes())+":"+showBytes(f.bytes()))
 	}
 	slices.Sort(list)
 	f.plain(name, fmt.Sprintf("%d [%s]", n, strings.Join(list, " ")))
@@ -130,24 +155,33 @@ func (f *fields) event() {
 func (f *fields) reply(r *request, parallel bool) {
 	f.plain("kind", "reply")
 	f.add(fieldPlain, "xid", int64(f.int()))
+	zxid, code := f.long(), f.int()
 	kind := fieldPlace
 	switch {
-	case parallel && writes(r.op):
+	case parallel && writes(r) && code != marshallingError:
 		kind = fieldZxid
 	case parallel:
 		kind = fieldLoose
 	}
-	f.add(kind, "zxid", f.long())
-	code := f.int()
+	f.add(kind, "zxid", zxid)
 	f.add(fieldPlain, "err", int64(code))
 	if code == 0 {
 		f.replyBody(r)
+	} else if r.op == opMultiRead && string(f.rest) == emptyMulti {
+		f.rest = nil
 	}
 }
 
+// emptyMulti is what ZooKeeper sends behind its refusal of a multiRead of writes: the list that it had begun
+// (org.apache.zookeeper.server.FinalRequestProcessor). Nobody reads what stands behind a refusal.
+const emptyMulti = "\xff\xff\xff\xff\x01\xff\xff\xff\xff"
+
+// marshallingError is what a request is answered that cannot be decoded. Not every one of them gets a zxid.
+const marshallingError = -5
+
 // writes reports whether a request gets a zxid.
-func writes(op int32) bool {
-	switch op {
+func writes(r *request) bool {
+	switch r.op {
 	case opCreate, opCreate2, opCreateContainer, opCreateTTL, opDelete, opSetData, opSetACL, opMulti, opClose:
 		return true
 	}
@@ -183,10 +217,7 @@ func (f *fields) replyBody(r *request) {
 	case opSASL:
 		f.text("token")
 	case opWhoAmI:
-		for range f.count() {
-			f.text("scheme")
-			f.text("user")
-		}
+		f.pairs("identities")
 	}
 }
 

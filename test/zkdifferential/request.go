@@ -143,7 +143,10 @@ func putACL(b []byte, acl []entry) []byte {
 }
 
 // ends reports whether the connection ends with the request, whatever it is answered.
-func (r *request) ends() bool { return r.op == opClose }
+func (r *request) ends() bool {
+	_, known := opNames[r.op]
+	return !known || r.op == opClose || r.op == opCheck
+}
 
 // String shows the fields that are sent.
 func (r *request) String() string {
@@ -178,7 +181,7 @@ func (r *request) String() string {
 		fmt.Fprintf(&b, " kind=%d", r.kind)
 	case opMulti, opMultiRead:
 		fmt.Fprintf(&b, "%v", showAll(r.ops))
-	case opAuth:
+	case opAuth, opSASL:
 		fmt.Fprintf(&b, " %q %s", r.scheme, showBytes(r.data))
 	case opSetWatches, opSetWatches2:
 		fmt.Fprintf(&b, " since=%s data=%q exist=%q child=%q persistent=%q recursive=%q",

@@ -182,6 +182,15 @@ func (r *run) attach(st *step, out *stepTrace) error {
 	if c.session == 0 {
 		return nil
 	}
+	// ZooKeeper ends the old connection without looking at the password, okapi without looking at the zxid; and if both are to be
+	// refused, they differ in what they say first.
+	ahead := *st
+	if ahead.since == momentAhead && (st.wrong || c.closed) {
+		ahead.since = momentZero
+	}
+	if st = &ahead; st.wrong || st.since == momentAhead {
+		c.drop()
+	}
 	old := *c
 	password := append([]byte(nil), c.password...)
 	if st.wrong {
@@ -333,4 +342,23 @@ func (r *run) children(path string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// count adds up what came: the replies by their errors, and the events.
+func (t *trace) count(outcomes map[string]int) {
+	if t == nil {
+		return
+	}
+	for i := range t.steps {
+		for _, got := range t.steps[i].got {
+			for j := range got {
+				switch m := &got[j]; {
+				case m.kind == messageEvent:
+					outcomes["events"]++
+				case m.kind == messageReply && m.request.op != opPing:
+					outcomes[fmt.Sprint(replyCode(m.frame))]++
+				}
+			}
+		}
+	}
 }
