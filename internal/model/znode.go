@@ -231,13 +231,13 @@ func (m *Model) ACL(c *command.Caller, path string) ([]command.ACL, state.Stat, 
 	return acl, m.stat(canonical(path), n), code
 }
 
-// CountDescendants answers getAllChildrenNumber.
+// CountDescendants answers getAllChildrenNumber. The root itself lies below the empty path (DataTree.getAllChildrenNumber).
 func (m *Model) CountDescendants(c *command.Caller, path string) (int32, state.Code) {
 	if _, code := m.readable(c, path, command.PermRead); code != state.OK {
 		return 0, code
 	}
 	prefix := strings.TrimSuffix(path, "/") + "/"
-	below := m.nodes.paths(func(p string, _ *node) bool { return p != "/" && strings.HasPrefix(p, prefix) })
+	below := m.nodes.paths(func(p string, _ *node) bool { return p != path && strings.HasPrefix(p, prefix) })
 	return int32(len(below)), state.OK
 }
 

@@ -63,9 +63,10 @@ func ValidSuperDigest(text string) bool {
 // digestIdentity gives the identity that "user:password" proves
 // (org.apache.zookeeper.server.auth.DigestAuthenticationProvider.generateDigest). SHA-1 is the
 // protocol's choice: the digests stand in the access lists of existing trees. Without a colon
-// the whole is the user, and the digest is taken of it all the same.
+// the whole is the user, and the digest is taken of it all the same. Bytes that are no UTF-8 are replaced first.
 func digestIdentity(auth []byte) command.Identity {
-	user, _, _ := strings.Cut(string(auth), ":")
-	sum := sha1.Sum(auth)
-	return command.Identity{Scheme: "digest", ID: strings.ToValidUTF8(user, "\uFFFD") + ":" + base64.StdEncoding.EncodeToString(sum[:])}
+	text := jute.Text(auth)
+	user, _, _ := strings.Cut(text, ":")
+	sum := sha1.Sum([]byte(text))
+	return command.Identity{Scheme: "digest", ID: user + ":" + base64.StdEncoding.EncodeToString(sum[:])}
 }

@@ -345,6 +345,14 @@ func TestAuthentication(t *testing.T) {
 	})
 }
 
+// TestDigestOfBytesThatAreNoText: the digest is that of what Java reads, not of the bytes.
+func TestDigestOfBytesThatAreNoText(t *testing.T) {
+	want := digestIdentity([]byte("\u00e9:\ufffd\ufffd"))
+	if got := digestIdentity([]byte("\u00e9:\xff\xff")); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // A request is made by whoever the client was when it sent it.
 func TestIdentityIsThatOfTheSubmission(t *testing.T) {
 	sum := sha1.Sum([]byte("u:p"))

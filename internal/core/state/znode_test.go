@@ -206,8 +206,8 @@ func (w *world) alter(path string, change func(*znode)) {
 	m.finish(command.KindSetACL, m.settle())
 }
 
-// TestVersionsWrap: past the maximum to the minimum, and past -1, which means any version.
-func TestVersionsWrap(t *testing.T) {
+// TestTrap18VersionsWrap: past the maximum to the minimum, and past -1, which means any version.
+func TestTrap18VersionsWrap(t *testing.T) {
 	for _, tt := range []struct{ have, next int32 }{
 		{0, 1}, {math.MaxInt32, math.MinInt32}, {-3, -2}, {-2, 0}, {-1, 0},
 	} {

@@ -95,17 +95,19 @@ func (v View) Allows(c *command.Caller, list []command.ACL, perm command.Permiss
 }
 
 // CountDescendants returns how many znodes lie below one, whoever may read them. Codes are NoNode and NoAuth
-// (READ on the node itself). It calls Yield every 256 keys.
+// (READ on the node itself). The root itself lies below the empty path. It calls Yield every 256 keys.
 func (v View) CountDescendants(c *command.Caller, path string) (int32, Code) {
 	z, code := v.readNode(c, path, command.PermRead)
 	if code != OK {
 		return 0, code
 	}
-	path = rootIfEmpty(path)
-	if path == rootPath && v.seq == v.m.seq {
-		return int32(v.m.tree.Sizes().Keys - 1), OK
-	}
 	var n int32
+	if path == "" {
+		path, n = rootPath, 1 // To ZooKeeper the root lies below the empty path.
+	}
+	if path == rootPath && v.seq == v.m.seq {
+		return n + int32(v.m.tree.Sizes().Keys-1), OK
+	}
 	if z.children > 0 {
 		v.m.walkBelow(path, v.seq, func(string, *znode) bool {
 			n++

@@ -138,6 +138,14 @@ func (r *Reader) text(b []byte) string {
 	if utf8.Valid(b) {
 		return r.names.add(b)
 	}
+	return Text(b)
+}
+
+// Text turns the bytes of a string into the string, whatever they are; see Reader.
+func Text(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
 	fixed := make([]byte, 0, len(b)+8)
 	for len(b) > 0 {
 		c, n := utf8.DecodeRune(b)
