@@ -35,6 +35,9 @@ type message struct {
 	frame   []byte
 }
 
+// authFailed is what a client is told before its connection ends.
+const authFailed = -115
+
 // errSilence says that a server did not answer in time. It is no end of the connection.
 var errSilence = errors.New("no answer in time")
 
@@ -48,7 +51,7 @@ type client struct {
 	session      int64
 	password     []byte
 	seen, opened int64
-	// closed says that the session was closed by its client.
+	// closed says that the session was closed by its client, or expired.
 	closed bool
 	// sent numbers the requests of the connection.
 	sent int32
@@ -131,7 +134,7 @@ func (c *client) collect(batch []request) error {
 			return err
 		}
 	}
-	if n := len(batch); n > 0 && batch[n-1].ends() {
+	if n := len(batch); n > 0 && (batch[n-1].ends() || replyCode(c.got[len(c.got)-1].frame) == authFailed) {
 		c.closed = c.closed || batch[n-1].op == opClose
 		_, err := c.read()
 		return c.ended(err)

@@ -19,8 +19,11 @@ var (
 	keepFlag = flag.Int("zk.keep", 1, "how many differences are looked for")
 )
 
-// tools has the server; TestMain sets it once.
-var tools harness.Tools
+// tools has the server, lasting the servers that outlive a test; TestMain sets them once.
+var (
+	tools   harness.Tools
+	lasting *harness.Lasting
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -38,6 +41,8 @@ func prepareAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	lasting = harness.NewLasting(dir)
+	defer lasting.Close()
 	return m.Run()
 }
 

@@ -242,6 +242,7 @@ func (r *run) expire(c *client) error {
 			return fmt.Errorf("the control session was cut off: %w", err)
 		}
 		if replyCode(r.control.got[0].frame) != 0 {
+			c.closed = true
 			return nil
 		}
 		for i := range r.clients { // They live on.
