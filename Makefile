@@ -12,7 +12,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
-	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-zk-3
+	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-zk-2 show-zk-3 show-zk-4 show-zk-6
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,5 +106,15 @@ show-etcd-3: ## what watches were told while members were killed, checked agains
 show-etcd-4: ## 10,000 watches on one prefix and on distinct keys; 100,000 leases: what they cost
 	OKAPI_BENCH=1 dev/show 'TestWatches|TestLeases' ./bench
 
+show-zk-2: ## 200,000 random requests, and each trap, at a real ZooKeeper and at okapi: no difference
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show 'TestTrap.*' ./zkdifferential
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show TestRandom ./zkdifferential -- -zk.ops=200000
+
 show-zk-3: ## a hundred sessions that pipeline, watch and move while members are killed: the order of all they are told
 	cd test && ../dev/show TestOrder ./robustness
+
+show-zk-4: ## 10,000 idle sessions on a member, 5,000 that end at once, and a member killed under sessions
+	OKAPI_BENCH=1 dev/show TestZK4 ./bench
+
+show-zk-6: ## floods, cut and slow frames, clients that do not read: what they cost, and a client beside them
+	OKAPI_BENCH=1 dev/show TestZK6 ./bench
