@@ -422,80 +422,102 @@ func TestLatencies(t *testing.T) {
 	check("100µs/0.1/100µs")
 }
 
-// largeDoor is a door with many connections, so that the answer to cons has many pieces.
-func largeDoor(t *testing.T, test func(d *door, lines int)) {
-	const connections = 2000
-	options := everyWord()
-	options.MaxConnectionsPerIP = -1
-	inside(t, options, func(d *door) {
-		for range connections {
-			d.dialMute()
+// largeDoor is a door with a client that has many watches, so that the answer to wchc has many pieces.
+func largeDoor(t *testing.T, test func(d *door, want string)) {
+	inside(t, everyWord(), func(d *door) {
+		c := d.dial()
+		c.login(&jute.ConnectRequest{TimeoutMS: 40_000})
+		var m jute.SetWatches
+		var want strings.Builder
+		fmt.Fprintf(&want, "0x%x\n", uint64(c.session))
+		for i := range 20_000 {
+			path := fmt.Sprintf("/a-path-of-some-length-%05d", i)
+			m.Persistent = append(m.Persistent, path)
+			fmt.Fprintf(&want, "\t%s\n", path)
 		}
-		test(d, connections)
+		c.want(0, jute.OpSetWatches2, raw(m.Append(nil, jute.OpSetWatches2)))
+		test(d, want.String()+"\n")
 	})
 }
 
 func TestLargeAnswer(t *testing.T) {
-	largeDoor(t, func(d *door, lines int) {
-		if got := strings.Count(d.word("cons"), "\n"); got != lines+2 { // its own, and an empty one
-			t.Errorf("%d lines of %d connections", got, lines)
+	largeDoor(t, func(d *door, want string) {
+		if got := d.word("wchc"); got != want {
+			t.Errorf("the answer has %d bytes, want %d", len(got), len(want))
+		}
+		if pieces := d.server.srv.stats.sent.Load() - 2; pieces < int64(len(want)/answerPieceBytes) {
+			t.Errorf("the answer came in %d pieces", pieces)
 		}
 	})
 }
 
-// Only a few large answers are made at a time, in pieces, and not for clients that do not take them.
+// ask sends a word and reads nothing.
+func (d *door) ask(word string) net.Conn {
+	d.t.Helper()
+	c := d.dialMute()
+	if _, err := c.socket.Write([]byte(word)); err != nil {
+		d.t.Fatal(err)
+	}
+	synctest.Wait()
+	return c.socket
+}
+
+// Only a few large answers are made at a time, and clients that do not take theirs give way.
 func TestLargeAnswersAreBounded(t *testing.T) {
-	largeDoor(t, func(d *door, lines int) {
-		ask := func() net.Conn {
-			c := d.dialMute()
-			if _, err := c.socket.Write([]byte("cons")); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-			return c.socket
-		}
+	largeDoor(t, func(d *door, want string) {
 		for range largeAnswers {
-			ask() // and does not read
+			d.ask("wchc")
 		}
-		third := ask()
-		first := make(chan int, 1)
+		start, third := time.Now(), d.ask("wchc")
+		first := make(chan time.Duration, 1)
 		go func() {
-			n, _ := third.Read(make([]byte, 1))
-			first <- n
+			if _, err := third.Read(make([]byte, 1)); err == nil {
+				first <- time.Since(start)
+			}
+			close(first)
 		}()
-		synctest.Wait()
-		select {
-		case <-first:
-			t.Fatal("one answer more than the bound was begun")
-		default:
-		}
 		d.wantWord("ruok", "imok") // What is not large does not wait.
-		d.pass(defaultHandshakeTimeout)
-		if n := <-first; n != 1 {
-			t.Error("the turn never came")
+		if waited := <-first; waited != defaultHandshakeTimeout {
+			t.Errorf("one more than the bound was begun after %v, want %v", waited, defaultHandshakeTimeout)
 		}
 	})
 }
 
-// A client that takes a byte now and then does not keep its turn.
+// A client that takes each piece in time, but is slow, does not keep its turn.
 func TestSlowAnswerEnds(t *testing.T) {
-	largeDoor(t, func(d *door, lines int) {
-		start := time.Now()
-		c := d.dialMute()
-		if _, err := c.socket.Write([]byte("cons")); err != nil {
-			t.Fatal(err)
-		}
+	largeDoor(t, func(d *door, want string) {
+		start, socket, taken := time.Now(), d.ask("wchc"), 0
 		for {
-			if _, err := io.ReadFull(c.socket, make([]byte, 8<<10)); err != nil {
+			n, err := io.ReadFull(socket, make([]byte, answerPieceBytes/2))
+			if taken += n; err != nil {
 				break
 			}
-			time.Sleep(defaultHandshakeTimeout / 2)
+			time.Sleep(defaultHandshakeTimeout * 48 / 100)
 		}
-		if took := time.Since(start); took > answerTime+defaultHandshakeTimeout {
-			t.Errorf("the answer took %v", took)
+		synctest.Wait()
+		if took := time.Since(start); took < answerTime/2 || took > answerTime+defaultHandshakeTimeout || taken >= len(want) {
+			t.Errorf("the answer ended after %v and %d of %d bytes", took, taken, len(want))
 		}
-		if !strings.Contains(d.log.String(), errSlowAnswer.Error()) && len(d.server.srv.turns) != 0 {
+		if len(d.server.srv.turns) != 0 {
 			t.Error("the turn is still taken")
+		}
+	})
+}
+
+// Who waits for a turn is let go when the server stops.
+func TestWaitingForATurnEndsWithTheServer(t *testing.T) {
+	largeDoor(t, func(d *door, want string) {
+		for range largeAnswers + 1 {
+			d.ask("wchc")
+		}
+		start := time.Now()
+		d.stop()
+		if err := <-d.stopped; err != nil {
+			t.Error(err)
+		}
+		d.stopped <- nil
+		if took := time.Since(start); took > defaultDrainTimeout {
+			t.Errorf("stopped after %v", took)
 		}
 	})
 }
