@@ -94,7 +94,7 @@ show-spine-6: ## benchmarks against their targets, and the memory of a million k
 	OKAPI_BENCH=1 dev/show TestSpine6 ./bench
 
 show-etcd-1: ## etcd's clients and etcdctl, each scenario and command compared with what they do on etcd
-	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show 'TestClient3.|TestEtcdctl|TestLeases|TestMaintenance' ./conformance
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show 'TestClient3.|TestEtcdctl|TestLeases|TestMaintenance|TestWatch.*' ./conformance
 
 show-etcd-2: ## OPS random operations on okapi and on etcd, killed in between: every reply and event compared
 	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show TestDifferential ./differential -- \
