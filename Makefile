@@ -12,7 +12,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
-	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-zk-2 show-zk-3 show-zk-4 show-zk-6
+	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ show-zk-3: ## a hundred sessions that pipeline, watch and move while members are
 
 show-zk-4: ## 10,000 idle sessions and what one costs, 5,000 that end at once, and a leader killed with 3,000 of 9,000: none lost
 	OKAPI_BENCH=1 dev/show TestZK4 ./bench
+
+show-zk-5: ## a cut-off member's clients know before anybody else gets their lock
+	cd test && OKAPI_REQUIRE_NETNS=1 ../dev/show TestCutOff ./robustness
 
 show-zk-6: ## floods, garbage, clients that do not read, huge requests at the ZooKeeper port: memory, and a client beside them
 	OKAPI_BENCH=1 dev/show TestZK6 ./bench

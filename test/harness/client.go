@@ -27,7 +27,7 @@ func RequireClients(t testing.TB, tools Tools) {
 	if tools.ZKCli == "" {
 		missing += "no zkCli.sh: " + tools.MissingZKCli + "\n"
 	}
-	skipFor(t, missing)
+	skipFor(t, EnvRequireClients, missing)
 }
 
 // RequireEtcd skips the test if the real etcd is missing, or fails it if the environment says that
@@ -35,17 +35,18 @@ func RequireClients(t testing.TB, tools Tools) {
 func RequireEtcd(t testing.TB, tools Tools) {
 	t.Helper()
 	if tools.Etcd == "" {
-		skipFor(t, "no etcd to compare with: "+tools.MissingEtcd)
+		skipFor(t, EnvRequireClients, "no etcd to compare with: "+tools.MissingEtcd)
 	}
 }
 
-// skipFor skips the test, or fails it, for what is missing; nothing is for "".
-func skipFor(t testing.TB, missing string) {
+// skipFor skips the test for what is missing, or fails it if the environment variable required is "1"; nothing is missing
+// for "".
+func skipFor(t testing.TB, required, missing string) {
 	t.Helper()
 	if missing == "" {
 		return
 	}
-	if os.Getenv(EnvRequireClients) == "1" {
+	if os.Getenv(required) == "1" {
 		t.Fatal(missing)
 	}
 	t.Skip("skipped: " + missing)

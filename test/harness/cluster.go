@@ -23,17 +23,23 @@ const startTimeout = 60 * time.Second
 func NewCluster(t testing.TB, tools Tools, n int, flags ...string) *Cluster {
 	t.Helper()
 	ports := freePorts(t, 3*n)
-	dir := t.TempDir()
 	c := &Cluster{}
-	var initial []string
 	for i := range n {
-		m := &Member{
-			t: t, binary: tools.Okapi, Name: fmt.Sprintf("n%d", i+1),
-			Client: ports[3*i], ZooKeeper: ports[3*i+1], Peer: ports[3*i+2],
-		}
+		c.Members = append(c.Members, &Member{Client: ports[3*i], ZooKeeper: ports[3*i+1], Peer: ports[3*i+2]})
+	}
+	c.form(t, tools, flags)
+	return c
+}
+
+// form makes a cluster of members that have their addresses and nothing else.
+func (c *Cluster) form(t testing.TB, tools Tools, flags []string) {
+	t.Helper()
+	dir := t.TempDir()
+	var initial []string
+	for i, m := range c.Members {
+		m.t, m.binary, m.Name = t, tools.Okapi, fmt.Sprintf("n%d", i+1)
 		m.DataDir = filepath.Join(dir, m.Name)
 		m.log = filepath.Join(dir, m.Name+".log")
-		c.Members = append(c.Members, m)
 		initial = append(initial, m.Name+"=http://"+m.Peer)
 	}
 	for _, m := range c.Members {
@@ -47,7 +53,6 @@ func NewCluster(t testing.TB, tools Tools, n int, flags ...string) *Cluster {
 		}, flags...)
 	}
 	t.Cleanup(c.close)
-	return c
 }
 
 // SecurePeers makes the members speak TLS with each other, with one certificate (PEM files) for all. It is

@@ -14,6 +14,8 @@ import (
 const (
 	// EnvRequireClients makes a missing client a failure; otherwise the test is skipped.
 	EnvRequireClients = "OKAPI_REQUIRE_CLIENTS"
+	// EnvRequireNetns makes it a failure that this machine has no network namespaces to give; otherwise the test is skipped.
+	EnvRequireNetns = "OKAPI_REQUIRE_NETNS"
 	// EnvBinary names a built okapi; otherwise it is built from the sources.
 	EnvBinary = "OKAPI_BINARY"
 	// EnvEtcd names an etcd; otherwise the one pinned in etcdserver/go.mod is built.

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -29,12 +30,46 @@ type Member struct {
 	binary string
 	args   []string
 	log    string
+	// place is where the process runs; nil is the network of this machine.
+	place place
 
 	// cmd is the running process; nil if there is none.
 	cmd *exec.Cmd
 	// exited is closed when cmd has ended; exit may be read after that.
 	exited chan struct{}
 	exit   error
+}
+
+// place is a network in which a process can be started and from which it can be reached.
+type place interface {
+	// start starts a command there.
+	start(cmd *exec.Cmd) error
+	// dial connects to an address, which is numeric, as a process there would.
+	dial(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// here is the network of this machine, which the test itself is in.
+type here struct{}
+
+func (here) start(cmd *exec.Cmd) error { return cmd.Start() }
+
+func (here) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// at returns the member's place.
+func (m *Member) at() place {
+	if m.place == nil {
+		return here{}
+	}
+	return m.place
+}
+
+// Dial connects to an address (host:port, numeric) as a process beside the member would: on the same machine, so that no
+// broken network stands between the two. It is safe for concurrent use.
+func (m *Member) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return m.at().dial(ctx, network, address)
 }
 
 const (
@@ -64,7 +99,7 @@ func (m *Member) run() error {
 	defer log.Close()
 	cmd := exec.Command(m.binary, m.args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := m.at().start(cmd); err != nil {
 		return err
 	}
 	exited := make(chan struct{})
@@ -118,7 +153,9 @@ func (m *Member) notReady() string {
 
 // unhealthy says what the etcd door has to say against the member's health, or "".
 func (m *Member) unhealthy() string {
-	client := http.Client{Timeout: dialTimeout}
+	transport := &http.Transport{DialContext: m.Dial}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Timeout: dialTimeout, Transport: transport}
 	response, err := client.Get("http://" + m.Client + "/health")
 	if err != nil {
 		return err.Error()
@@ -133,7 +170,9 @@ func (m *Member) unhealthy() string {
 
 // FourLetters sends a four-letter word to the ZooKeeper port and returns the answer.
 func (m *Member) FourLetters(word string) (string, error) {
-	conn, err := net.DialTimeout("tcp", m.ZooKeeper, dialTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	conn, err := m.Dial(ctx, "tcp", m.ZooKeeper)
 	if err != nil {
 		return "", err
 	}
