@@ -4,25 +4,21 @@ import (
 	"context"
 	"time"
 
+	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
 // runLoop steps the Member. It is the only goroutine that touches it.
 func (r *Replica) runLoop(ctx context.Context) error {
-	ticker := time.NewTicker(time.Duration(r.opts.TickMS) * time.Millisecond)
-	defer ticker.Stop()
+	p := newPulse(r.opts.Clock, r.opts.TickMS)
+	defer p.timer.Stop()
 	var fx Effects
 	var spare []Input
 	for {
-		var inputs []Input
-		select {
-		case <-ctx.Done():
+		inputs, ok := r.await(ctx, p, spare)
+		if !ok {
 			return nil
-		case <-ticker.C:
-			inputs = append(r.inbox.take(spare), r.takeTouched(), Tick{})
-		case <-r.inbox.signal:
-			inputs = r.inbox.take(spare)
 		}
 		now := Time{WallMS: r.opts.Clock.Now().UnixMilli(), MonotonicMS: r.monotonicMS()}
 		for _, in := range gather(inputs) {
@@ -37,6 +33,36 @@ func (r *Replica) runLoop(ctx context.Context) error {
 		r.publishStatus()
 	}
 }
+
+// await waits for inputs and returns them in the memory of spare; false once ctx is done.
+func (r *Replica) await(ctx context.Context, p *pulse, spare []Input) (inputs []Input, ok bool) {
+	select {
+	case <-ctx.Done():
+		return nil, false
+	case <-p.timer.C():
+		inputs = append(r.inbox.take(spare), r.takeTouched(), Tick{})
+		p.restart()
+		return inputs, true
+	case <-r.inbox.signal:
+		return r.inbox.take(spare), true
+	}
+}
+
+// pulse times the ticks. No tick is shorter than it should be, as it would be with a Ticker: after a pause, that gives one tick
+// for the time missed and the next one when it is due by the old count. A keep-alive between the two, which is given its
+// TTL in ticks, would be cut short. So a tick is counted from when all that came before it has been taken.
+type pulse struct {
+	timer  clock.Timer
+	length time.Duration
+}
+
+func newPulse(c clock.Clock, tickMS int64) *pulse {
+	length := time.Duration(tickMS) * time.Millisecond
+	return &pulse{c.NewTimer(length), length}
+}
+
+// restart begins the next tick.
+func (p *pulse) restart() { p.timer.Reset(p.length) }
 
 // openingPatience is how long a member may take to serve before it says what it waits for.
 const openingPatience = 10 * time.Second
