@@ -325,6 +325,8 @@ type lessee struct {
 	askedAt time.Time
 	kept    int
 	stopped chan struct{}
+	// kindled is closed when the first keep-alive is answered.
+	kindled chan struct{}
 	// tookAt is when somebody else had the key, and takeErr what kept it from that; they may be read when taken is closed.
 	taken   chan struct{}
 	tookAt  time.Time
@@ -334,7 +336,7 @@ type lessee struct {
 func newLessee(ctx context.Context, r *cutoff, name string, ttl time.Duration) *lessee {
 	l := &lessee{
 		name: name, client: dialFrom(r.t, r.member), ttl: ttl,
-		askedAt: time.Now(), stopped: make(chan struct{}), taken: make(chan struct{}),
+		askedAt: time.Now(), stopped: make(chan struct{}), kindled: make(chan struct{}), taken: make(chan struct{}),
 	}
 	granted, err := l.client.Grant(ctx, int64(ttl/time.Second))
 	r.must(err)
@@ -346,6 +348,7 @@ func newLessee(ctx context.Context, r *cutoff, name string, ttl time.Duration) *
 	r.must(err)
 	go l.keep(ctx)
 	go l.take(ctx, dialFrom(r.t, r.other))
+	await(r.t, l.kindled, name+" is kept alive")
 	return l
 }
 
@@ -360,6 +363,7 @@ func (l *lessee) keep(ctx context.Context) {
 		if err == nil {
 			l.askedAt = asked
 			l.kept++
+			closeOnce(l.kindled)
 		}
 		select {
 		case <-time.After(l.ttl / 20):
