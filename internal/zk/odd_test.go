@@ -20,12 +20,15 @@ func TestGarbledMultiSpendsAZxid(t *testing.T) {
 			body   body
 			spends int64
 		}{
-			"cut short":        {raw{0, 0}, 1},
-			"unknown element":  {many{op(99), get("/")}, 1},
-			"a read":           {many{op(jute.OpGetData), get("/")}, 1},
-			"no create mode":   {many{op(jute.OpCreate), flags, &end}, 1},
-			"no access list":   {many{op(jute.OpCreate2), noList, &end}, 0},
-			"neither of these": {many{op(jute.OpCreate), &jute.CreateRequest{Path: "/x", Flags: 99}, &end}, 1},
+			"cut short":          {raw{0, 0}, 1},
+			"unknown element":    {many{op(99), get("/")}, 1},
+			"a read":             {many{op(jute.OpGetData), get("/")}, 1},
+			"no create mode":     {many{op(jute.OpCreate), flags, &end}, 1},
+			"no access list":     {many{op(jute.OpCreate2), noList, &end}, 0},
+			"a read and no list": {many{op(jute.OpGetData), get("/"), op(jute.OpCreate), noList, &end}, 0},
+			"a list and a read":  {many{op(jute.OpCreate), create("/x", ""), op(jute.OpGetData), get("/"), op(jute.OpCreate), noList, &end}, 1},
+			"reads alone":        {many{op(jute.OpGetData), get("/"), op(jute.OpGetChildren), get("/"), &end}, 1},
+			"neither of these":   {many{op(jute.OpCreate), &jute.CreateRequest{Path: "/x", Flags: 99}, &end}, 1},
 		} {
 			before := c.want(0, jute.OpPing, nil).Zxid
 			r := c.want(jute.CodeMarshallingError, jute.OpMulti, one.body)

@@ -106,17 +106,30 @@ func translateCheck(r *jute.Reader) *command.Check {
 	return &command.Check{Path: m.Path, Version: m.Version}
 }
 
-// translateMulti reads the operations of a multi up to its end.
+// translateMulti reads the operations of a multi up to its end. Reads do not belong there; if they stand in front, ZooKeeper
+// decodes what follows before it finds that (org.apache.zookeeper.MultiOperationRecord).
 func translateMulti(r *jute.Reader) (command.Command, []jute.OpCode) {
 	multi := &command.Multi{}
 	var replies []jute.OpCode
+	reads := false
 	for {
 		var h jute.MultiHeader
 		h.Decode(r)
+		if h.Done && reads {
+			r.Fail(errNotInMulti)
+		}
 		if r.Err() != nil || h.Done {
 			return multi, replies
 		}
+		if len(multi.Ops) == 0 && (h.Type == jute.OpGetData || h.Type == jute.OpGetChildren) {
+			reads = true
+			new(jute.PathWatchRequest).Decode(r)
+			continue
+		}
 		op, reply := translateElement(h.Type, r)
+		if reads {
+			r.Fail(errNotInMulti)
+		}
 		if r.Err() != nil {
 			return nil, nil
 		}
