@@ -235,6 +235,9 @@ func (g *generator) create() request {
 	}
 	if g.chance(3) {
 		r.flags = pick(g, int32(0), 1, 2, 3, 4, 5, 6, 7, -1, math.MaxInt32)
+		if r.op == opCreateTTL && r.ttl < 0 {
+			r.ttl = 0 // A negative one with another mode than that of a TTL node is the end of a ZooKeeper.
+		}
 		if r.op == opCreateContainer && r.flags >= 1 && r.flags <= 3 {
 			r.flags = 0 // ZooKeeper is of two minds about these: for a while they are ephemeral to it.
 		}

@@ -224,13 +224,23 @@ func (f *fields) replyBody(r *request) {
 func (f *fields) acl() {
 	n := int(f.int())
 	f.add(fieldPlain, "entries", int64(n))
+	var list []entry
 	for range n {
 		if f.short {
 			return
 		}
-		f.add(fieldPlain, "perms", int64(f.int()))
-		f.text("scheme")
-		f.text("id")
+		list = append(list, entry{f.int(), string(f.bytes()), string(f.bytes())})
+	}
+	// The identities that auth stands for come in any order.
+	for i := range list {
+		for j := i; j > 0 && list[j].scheme == "digest" && list[j-1].scheme == "digest" && list[j].perms == list[j-1].perms && list[j].id < list[j-1].id; j-- {
+			list[j], list[j-1] = list[j-1], list[j]
+		}
+	}
+	for _, e := range list {
+		f.add(fieldPlain, "perms", int64(e.perms))
+		f.plain("scheme", showBytes([]byte(e.scheme)))
+		f.plain("id", showBytes([]byte(e.id)))
 	}
 }
 
