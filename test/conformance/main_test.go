@@ -10,8 +10,11 @@ import (
 	"github.com/okapi-kv/okapi/test/harness"
 )
 
-// tools are the server and the clients; TestMain sets them once.
-var tools harness.Tools
+// tools are the server and the clients, lasting the servers that outlive a test; TestMain sets them once.
+var (
+	tools   harness.Tools
+	lasting *harness.Lasting
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(prepareAndRun(m))
@@ -28,5 +31,7 @@ func prepareAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	lasting = harness.NewLasting(dir)
+	defer lasting.Close()
 	return m.Run()
 }
