@@ -40,21 +40,9 @@ const (
 // encodeEvent returns a change as a field "events" of a WatchResponse, tag and length included. A deletion
 // has the key and its revision alone.
 func encodeEvent(c *change) []byte {
-	kv := &c.Version
-	if c.Deleted {
-		kv = &state.KeyValue{Key: c.Key, ModRevision: c.Revision}
-	}
-	size := 0
-	if c.Deleted {
-		size += protowire.SizeTag(fieldEventType) + protowire.SizeVarint(eventTypeDeleted)
-	}
-	kvSize, prevSize := keyValueSize(kv), 0
-	size += protowire.SizeTag(fieldEventKV) + protowire.SizeBytes(kvSize)
-	if c.HasBefore {
-		prevSize = keyValueSize(&c.Before)
-		size += protowire.SizeTag(fieldEventPrev) + protowire.SizeBytes(prevSize)
-	}
-	b := make([]byte, 0, protowire.SizeTag(fieldEvents)+protowire.SizeBytes(size))
+	kv := told(c)
+	size, kvSize, prevSize := eventBodySizes(c)
+	b := make([]byte, 0, eventSize(c))
 	b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(size))
 	if c.Deleted {
@@ -67,6 +55,34 @@ func encodeEvent(c *change) []byte {
 		b = appendKeyValue(protowire.AppendVarint(b, uint64(prevSize)), &c.Before)
 	}
 	return b
+}
+
+// eventSize is the size of what encodeEvent returns.
+func eventSize(c *change) int {
+	size, _, _ := eventBodySizes(c)
+	return protowire.SizeTag(fieldEvents) + protowire.SizeBytes(size)
+}
+
+// eventBodySizes returns the size of an event, and of the key-values in it.
+func eventBodySizes(c *change) (size, kvSize, prevSize int) {
+	if c.Deleted {
+		size += protowire.SizeTag(fieldEventType) + protowire.SizeVarint(eventTypeDeleted)
+	}
+	kvSize = keyValueSize(told(c))
+	size += protowire.SizeTag(fieldEventKV) + protowire.SizeBytes(kvSize)
+	if c.HasBefore {
+		prevSize = keyValueSize(&c.Before)
+		size += protowire.SizeTag(fieldEventPrev) + protowire.SizeBytes(prevSize)
+	}
+	return size, kvSize, prevSize
+}
+
+// told is what an event says of its key.
+func told(c *change) *state.KeyValue {
+	if c.Deleted {
+		return &state.KeyValue{Key: c.Key, ModRevision: c.Revision}
+	}
+	return &c.Version
 }
 
 // keyValueSize is the size of what appendKeyValue appends. All fields of a KeyValue have tags of one byte.

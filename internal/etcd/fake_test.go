@@ -383,12 +383,13 @@ func serve(t testing.TB, change func(*Options)) *running {
 }
 
 // dial makes a connection of its own.
-func (r *running) dial(t testing.TB) *grpc.ClientConn {
+func (r *running) dial(t testing.TB, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///okapi",
+	conn, err := grpc.NewClient("passthrough:///okapi", append([]grpc.DialOption{
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return r.listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)),
+	}, options...)...)
 	if err != nil {
 		t.Fatalf("make client: %v", err)
 	}

@@ -54,7 +54,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	call := c.byMethod[info.FullMethod]
 	call.Started.Inc()
 	call.Received.Inc()
-	resp, err := c.guard.unary(ctx, req, info, next)
+	resp, err := c.answer(ctx, req, info, next)
 	if err == nil {
 		call.Sent.Inc()
 	}
@@ -62,11 +62,28 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	return resp, err
 }
 
+// answer serves a unary call and returns its answer, once there is room for it on the connection.
+func (c *calls) answer(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	room := outboxOf(ctx).ofCalls()
+	if room == nil {
+		return c.guard.unary(ctx, req, info, next)
+	}
+	ctx, out := withOutgoing(ctx, room)
+	defer out.done()
+	resp, err := c.guard.unary(ctx, req, info, next)
+	if err != nil {
+		return nil, err
+	}
+	return out.pack(ctx, resp)
+}
+
 // stream is the interceptor of streams.
 func (c *calls) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	call := c.byMethod[info.FullMethod]
 	call.Started.Inc()
-	err := c.guard.stream(srv, &countedStream{s, call}, info, next)
+	ctx, out := withOutgoing(s.Context(), outboxOf(s.Context()).ofStreams())
+	defer out.done()
+	err := c.guard.stream(srv, &countedStream{s, ctx, out, call}, info, next)
 	call.Handled[codeOf(err)].Inc()
 	return err
 }
@@ -80,15 +97,23 @@ func codeOf(err error) codes.Code {
 	return min(s.Code(), codes.Unauthenticated)
 }
 
-// countedStream is a stream whose messages are counted.
+// countedStream is a stream whose messages are counted, and wait for room.
 type countedStream struct {
 	grpc.ServerStream
+	ctx  context.Context
+	out  *outgoing
 	call *telemetry.Call
 }
 
+// Context implements grpc.ServerStream.
+func (s *countedStream) Context() context.Context { return s.ctx }
+
 // SendMsg implements grpc.ServerStream.
 func (s *countedStream) SendMsg(m any) error {
-	err := s.ServerStream.SendMsg(m)
+	packed, err := s.out.pack(s.ctx, m)
+	if err == nil {
+		err = s.ServerStream.SendMsg(packed)
+	}
 	if err == nil {
 		s.call.Sent.Inc()
 	}

@@ -187,34 +187,48 @@ const fragmentOverheadBytes = 512 << 10
 // each.
 func (s *watchSender) send(w *watcher, revision int64) error {
 	w.told = w.told || len(s.changes) > 0
+	ctx := s.grpc.Context()
+	out := outgoingOf(ctx)
 	for rest := s.changes; len(rest) > 0; {
-		size, n := 0, 0
+		n, size := nextResponse(rest, s.server.responseBytes)
+		if !out.tryReserve(size) { // the client leaves much unread: small responses pass all the same
+			n, size = nextResponse(rest, smallBytes)
+			if err := out.reserve(ctx, size); err != nil {
+				return err
+			}
+		}
 		s.pieces = s.pieces[:0]
-		for n < len(rest) {
-			was := len(s.pieces)
-			more := 0
-			end := n
-			for ; end < len(rest) && rest[end].Revision == rest[n].Revision; end++ {
-				piece := s.server.events.encode(&rest[end])
-				more += len(piece)
-				s.pieces = append(s.pieces, piece)
-			}
-			if n > 0 && size+more > s.server.responseBytes {
-				s.pieces = s.pieces[:was]
-				break
-			}
-			size, n = size+more, end
+		for i := range rest[:n] {
+			s.pieces = append(s.pieces, s.server.events.encode(&rest[i]))
 		}
 		at := revision
 		if at == 0 {
 			at = rest[n-1].Revision
 		}
-		if err := s.sendEvents(w, s.header(at), size); err != nil {
+		err := s.sendEvents(w, s.header(at), size)
+		out.release()
+		if err != nil {
 			return err
 		}
 		rest = rest[n:]
 	}
 	return nil
+}
+
+// nextResponse returns how many of the changes go into the next response, of at most bytesMax unless one revision is
+// larger, and their size.
+func nextResponse(changes []change, bytesMax int) (n, size int) {
+	for n < len(changes) {
+		end, more := n, 0
+		for ; end < len(changes) && changes[end].Revision == changes[n].Revision; end++ {
+			more += eventSize(&changes[end])
+		}
+		if n > 0 && size+more > bytesMax {
+			break
+		}
+		n, size = end, size+more
+	}
+	return n, size
 }
 
 // sendEvents sends s.pieces, which have size bytes, in one response, or in fragments if they are too large and

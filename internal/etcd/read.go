@@ -22,6 +22,51 @@ func (k *kvServer) read(ctx context.Context, serializable bool, fn func(state.Vi
 	return refusal(code, "")
 }
 
+// readAnswer runs fn as read does, for an answer whose size on the wire fn estimates. A large one that has no turn is dropped
+// and read anew when it has.
+func (k *kvServer) readAnswer(ctx context.Context, serializable bool, fn func(state.View) (bytes int, code state.Code)) error {
+	bytes := 0
+	read := func(v state.View) (code state.Code) {
+		bytes, code = fn(v)
+		return code
+	}
+	out := outgoingOf(ctx)
+	err := k.read(ctx, serializable, read)
+	if err != nil || out.hasTurn(bytes) {
+		return err
+	}
+	if err := out.awaitTurn(ctx); err != nil {
+		return err
+	}
+	return k.read(ctx, true, read)
+}
+
+// rangeBytes estimates the size of a range on the wire: it is not less than that.
+func rangeBytes(r *state.RangeResult) int {
+	size := 0
+	for i := range r.KVs {
+		size += keyValueBytes(&r.KVs[i])
+	}
+	return size
+}
+
+// txnBytes estimates the size of what a txn has read.
+func txnBytes(r *state.TxnResult) int {
+	if r == nil {
+		return 0
+	}
+	size := 0
+	for _, response := range r.Responses {
+		switch response := response.(type) {
+		case *state.RangeResult:
+			size += rangeBytes(response)
+		case *state.TxnResult:
+			size += txnBytes(response)
+		}
+	}
+	return size
+}
+
 // readIndex waits, at most the request timeout, until the local state has caught up with all that
 // was acknowledged before.
 func (k *kvServer) readIndex(ctx context.Context) error {
@@ -40,10 +85,10 @@ func (k *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (result *s
 		state.RangeResult
 		kvs [1]state.KeyValue
 	}{}
-	one.KVs = one.kvs[:0]
-	err = k.read(ctx, r.Serializable, func(v state.View) state.Code {
-		revision = v.Revision()
-		return v.Range(&who, cmd, &one.RangeResult)
+	err = k.readAnswer(ctx, r.Serializable, func(v state.View) (int, state.Code) {
+		revision, one.RangeResult = v.Revision(), state.RangeResult{KVs: one.kvs[:0]}
+		code := v.Range(&who, cmd, &one.RangeResult)
+		return rangeBytes(&one.RangeResult), code
 	})
 	if err == nil {
 		k.metrics.Ranges.Inc()
@@ -54,10 +99,10 @@ func (k *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (result *s
 // readTxn answers a txn that only reads and says at which revision of the store.
 func (k *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (result *state.TxnResult, revision int64, err error) {
 	who, cmd := caller(ctx), translateTxn(r)
-	err = k.read(ctx, serializable(r), func(v state.View) (code state.Code) {
+	err = k.readAnswer(ctx, serializable(r), func(v state.View) (bytes int, code state.Code) {
 		revision = v.Revision()
 		result, code = v.Txn(&who, cmd)
-		return code
+		return txnBytes(result), code
 	})
 	if err == nil {
 		k.metrics.Ranges.Add(float64(len(result.Responses)))
@@ -194,11 +239,15 @@ func sendChunks(stream pb.KV_RangeStreamServer, h *pb.ResponseHeader, r *state.R
 // and lengths, and four numbers.
 const keyValueOverheadBytes = 64
 
+func keyValueBytes(kv *state.KeyValue) int {
+	return len(kv.Key) + len(kv.Value) + keyValueOverheadBytes
+}
+
 // chunkLen is how many of kvs go into one message: as many as fit into chunkBytes, but one at least.
 func chunkLen(kvs []state.KeyValue, chunkBytes int) int {
 	size := 0
 	for i := range kvs {
-		size += len(kvs[i].Key) + len(kvs[i].Value) + keyValueOverheadBytes
+		size += keyValueBytes(&kvs[i])
 		if size > chunkBytes && i > 0 {
 			return i
 		}

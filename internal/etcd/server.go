@@ -15,6 +15,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	grpchealth "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -199,14 +200,19 @@ const (
 	keepaliveTimeout     = 20 * time.Second
 )
 
+// headerListBytesMax bounds the metadata of a call. gRPC would take 16 MiB; it is net/http's default.
+const headerListBytesMax = 1 << 20
+
 // newGRPC makes the gRPC server, with etcd's limits.
 func newGRPC(o Options, counted *calls) *grpc.Server {
 	return grpc.NewServer(
+		grpc.Creds(&outboxes{TransportCredentials: insecure.NewCredentials()}),
 		grpc.ForceServerCodecV2(newCountedCodec(o.Metrics)),
 		grpc.UnaryInterceptor(counted.unary),
 		grpc.StreamInterceptor(counted.stream),
 		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxHeaderListSize(headerListBytesMax),
 		grpc.MaxConcurrentStreams(math.MaxUint32),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
@@ -223,9 +229,13 @@ const (
 
 // newHTTP makes the HTTP server.
 func newHTTP(o Options, p *probes) *http.Server {
+	// Handlers wait for consensus, and the connection is watched for its end meanwhile: no limit may end before that.
+	exchange := o.RequestTimeout + o.HandshakeTimeout
 	return &http.Server{
 		Handler:           p.handler(),
 		ReadHeaderTimeout: o.HandshakeTimeout,
+		ReadTimeout:       exchange,
+		WriteTimeout:      exchange,
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
