@@ -12,7 +12,8 @@ FUZZTIME ?= 30s
 
 .PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
-	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6
+	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
+	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +106,10 @@ show-etcd-3: ## what watches were told while members were killed, checked agains
 
 show-etcd-4: ## 10,000 watches on one prefix and on distinct keys; 100,000 leases: what they cost
 	OKAPI_BENCH=1 dev/show 'TestWatches|TestLeases' ./bench
+
+show-etcd-5: ## bad input: what no client should send, and too much of it; memory bounded, others unhurt; then the fuzz tests of the etcd door
+	cd test && ../dev/show TestBadInput ./robustness
+	dev/fuzz 5s ./internal/etcd
 
 show-zk-1: ## go-zookeeper, kazoo, the C client, Curator and zkCli.sh: the same at a real ZooKeeper and at okapi
 	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show 'TestZKClient.*' ./conformance
