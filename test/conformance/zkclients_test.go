@@ -27,7 +27,9 @@ var zookeepers = sync.OnceValues(func() ([2]*harness.Member, error) {
 	if err != nil {
 		return [2]*harness.Member{}, err
 	}
-	out := [2]*harness.Member{harness.NewZooKeeper(lasting, jars), harness.NewCluster(lasting, tools, 1, "--log-level", "error").Members[0]}
+	okapi := harness.NewCluster(lasting, tools, 1, "--log-level", "error",
+		"--zookeeper-4lw-whitelist", "*", "--reap-interval", "24h") // as the harness sets ZooKeeper up
+	out := [2]*harness.Member{harness.NewZooKeeper(lasting, jars), okapi.Members[0]}
 	for _, m := range out {
 		m.Start()
 	}
