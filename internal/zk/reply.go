@@ -219,9 +219,10 @@ func appendMultiRead(b []byte, ops []readOp, parts []seen) []byte {
 }
 
 // appendPrefixed adds those paths that begin with prefix, which need not end at a slash; blanks
-// alone mean every path.
+// alone, or around a slash, mean every path.
 func appendPrefixed(b []byte, paths []string, prefix string) []byte {
-	if strings.TrimSpace(prefix) == "" {
+	// Java's trim cuts everything up to the blank.
+	if t := strings.TrimFunc(prefix, func(r rune) bool { return r <= ' ' }); t == "" || t == "/" {
 		prefix = ""
 	}
 	kept := make([]string, 0, len(paths))

@@ -87,7 +87,7 @@ func TestEphemerals(t *testing.T) {
 		for _, path := range []string{"/e1", "/e2", "/f"} {
 			c.want(0, jute.OpCreate, &jute.CreateRequest{Path: path, ACL: open, Flags: command.FlagEphemeral})
 		}
-		for prefix, want := range map[string][]string{"": {"/e1", "/e2", "/f"}, "/": {"/e1", "/e2", "/f"}, "/e": {"/e1", "/e2"}, "/x": {}} {
+		for prefix, want := range map[string][]string{"": {"/e1", "/e2", "/f"}, "/": {"/e1", "/e2", "/f"}, "/e": {"/e1", "/e2"}, "/x": {}, " / ": {"/e1", "/e2", "/f"}, " /e": {}} {
 			var paths jute.ChildrenResponse
 			c.want(0, jute.OpGetEphemerals, &jute.PathRequest{Path: prefix}).decode(t, &paths)
 			if diff := cmp.Diff(want, paths.Children); diff != "" {
