@@ -27,9 +27,7 @@ var zookeepers = sync.OnceValues(func() ([2]*harness.Member, error) {
 	if err != nil {
 		return [2]*harness.Member{}, err
 	}
-	okapi := harness.NewCluster(lasting, tools, 1, "--log-level", "error",
-		"--zookeeper-4lw-whitelist", "*", "--reap-interval", "24h") // as the harness sets ZooKeeper up
-	out := [2]*harness.Member{harness.NewZooKeeper(lasting, jars), okapi.Members[0]}
+	out := [2]*harness.Member{harness.NewZooKeeper(lasting, jars), harness.NewCluster(lasting, tools, 1, harness.LikeZooKeeper...).Members[0]}
 	for _, m := range out {
 		m.Start()
 	}
@@ -158,7 +156,7 @@ create /cli/w x
 removewatches /cli
 deleteall /cli
 get /cli
-ls /
+ls /zookeeper
 quit
 `
 

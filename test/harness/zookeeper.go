@@ -84,6 +84,10 @@ func RequireJars(t testing.TB) string {
 	return ""
 }
 
+// LikeZooKeeper are flags that make okapi do what NewZooKeeper's servers do: containers and TTL nodes stay, and every
+// word of four letters is answered.
+var LikeZooKeeper = []string{"--reap-interval", "1000h", "--zookeeper-4lw-whitelist", "*", "--log-level", "error"}
+
 // NewZooKeeper makes a real ZooKeeper that stands alone, on a free port of the loopback interface, and does not start it. It
 // is a member whose only door is ZooKeeper's. Containers and TTL nodes stay until they are deleted, unless properties (as
 // "-Dname=value") say otherwise; words of four letters are all answered.

@@ -40,7 +40,7 @@ var shared = [2]func() *harness.Member{
 		return started(harness.NewZooKeeper(lasting, jars))
 	}),
 	sync.OnceValue(func() *harness.Member {
-		return started(harness.NewCluster(lasting, tools, 1, "--log-level", "error").Members[0])
+		return started(harness.NewCluster(lasting, tools, 1, harness.LikeZooKeeper...).Members[0])
 	}),
 }
 

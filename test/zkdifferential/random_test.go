@@ -118,7 +118,7 @@ func (quiet) Failed() bool { return false }
 // zookeeperAndOkapi are what is compared.
 func zookeeperAndOkapi(t *testing.T) *pair {
 	p := &pair{t: t, fresh: [2]func() *harness.Member{newZooKeeper(t), func() *harness.Member {
-		return harness.NewCluster(quiet{t}, tools, 1, "--log-level", "error").Members[0]
+		return harness.NewCluster(quiet{t}, tools, 1, harness.LikeZooKeeper...).Members[0]
 	}}}
 	t.Cleanup(p.stop)
 	return p

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/okapi-kv/okapi/test/harness"
 )
 
 // The traps that ZooKeeper sets to those who write a server for its clients. Each test holds at a real ZooKeeper too.
@@ -477,8 +479,7 @@ func TestTrap24(t *testing.T) {
 	})
 }
 
-// TestTrap25: setACL moves nothing but its own version and nobody hears of it. When containers and TTL nodes go is tested in
-// internal/core/state and internal/lessor.
+// TestTrap25: setACL moves nothing but its own version and nobody hears of it.
 func TestTrap25(t *testing.T) {
 	trap(t, func(k *kit) {
 		k.make("/n", 0)
@@ -505,4 +506,45 @@ func TestTrap25(t *testing.T) {
 			k.Errorf("the parent was %v and is %v", parent, now)
 		}
 	})
+}
+
+// TestTrap25Reaping: a container goes when it has had a child and has none, not before it had one; a TTL node goes when its time since the
+// last setData is over and it has no child.
+func TestTrap25Reaping(t *testing.T) {
+	servers := []func() *harness.Member{
+		func() *harness.Member {
+			return harness.NewZooKeeper(t, harness.RequireJars(t), "-Dznode.container.checkIntervalMs=100")
+		},
+		func() *harness.Member {
+			return harness.NewCluster(t, tools, 1, append(slices.Clone(harness.LikeZooKeeper), "--reap-interval", "100ms")...).Members[0]
+		},
+	}
+	for i, name := range []string{"zookeeper", "okapi"} {
+		t.Run(name, func(t *testing.T) {
+			k := &kit{T: t, okapi: i == 1, member: started(servers[i]())}
+			k.control = k.open()
+			container := func(path string) request {
+				return request{op: opCreateContainer, path: path, acl: openACL, flags: 4}
+			}
+			mortal := func(path string, ttl int64) request {
+				return request{op: opCreateTTL, path: path, acl: openACL, flags: 5, ttl: ttl}
+			}
+			s := k.open()
+			s.do(container("/new"), container("/used"), container("/full"),
+				request{op: opCreate, path: "/used/x", acl: openACL}, request{op: opCreate, path: "/full/x", acl: openACL},
+				mortal("/short", 1), mortal("/long", 1_000_000), mortal("/parent", 1), request{op: opCreate, path: "/parent/x", acl: openACL})
+			s.do(request{op: opDelete, path: "/used/x", version: -1})
+			for _, path := range []string{"/used", "/short"} {
+				harness.Eventually(t, path, func() string {
+					if got := s.do(request{op: opExists, path: path}); got[0] != "exists -101" {
+						return "it is still there"
+					}
+					return ""
+				})
+			}
+			for _, path := range []string{"/new", "/full", "/long", "/parent"} {
+				k.control.stat(path)
+			}
+		})
+	}
 }
