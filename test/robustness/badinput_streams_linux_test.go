@@ -22,6 +22,7 @@ const (
 	manyStreams     = 10_000
 	streamConns     = 4
 	manyConnections = 3_000
+	streamsPatience = 2 * time.Minute
 )
 
 // streams opens more streams and connections than anybody needs; all must be served, and all go at once.
@@ -31,7 +32,7 @@ func (a *assault) streams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), streamsPatience)
 	defer cancel()
 	var conns []*grpc.ClientConn
 	for range streamConns {
