@@ -7,13 +7,29 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/okapi-kv/okapi/internal/clock"
 )
 
 // host tells the ZooKeeper door of the process and its machine; it is zk.Host. What the system does not tell is left out.
-type host struct{ dataDir string }
+type host struct {
+	dataDir string
+	clock   clock.Clock
+
+	mu sync.Mutex
+	// open is how many descriptors were open at countedAt.
+	open      int64
+	countedAt time.Time
+}
+
+// countInterval is how old a count of descriptors may be. With tens of thousands open it takes milliseconds in the kernel, so
+// those who ask at the same time share one: a flood of questions must not make a flood of threads.
+const countInterval = time.Second
 
 // Folders implements zk.Host.
-func (h host) Folders() (snapshots, log string) {
+func (h *host) Folders() (snapshots, log string) {
 	dir, err := filepath.Abs(h.dataDir)
 	if err != nil {
 		dir = h.dataDir
@@ -22,7 +38,7 @@ func (h host) Folders() (snapshots, log string) {
 }
 
 // Sizes implements zk.Host.
-func (h host) Sizes() (snapshots, log int64) {
+func (h *host) Sizes() (snapshots, log int64) {
 	snapshotDir, logDir := h.Folders()
 	return folderBytes(snapshotDir), folderBytes(logDir)
 }
@@ -42,16 +58,34 @@ func folderBytes(dir string) (bytes int64) {
 }
 
 // Descriptors implements zk.Host.
-func (host) Descriptors() (open, most int64) {
-	open, most = -1, maxDescriptors()
-	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
-		open = int64(len(entries)) - 1 // One is that of the folder itself.
+func (h *host) Descriptors() (open, most int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := h.clock.Now(); h.countedAt.IsZero() || now.Sub(h.countedAt) >= countInterval {
+		h.open, h.countedAt = openDescriptors("/proc/self/fd"), now
 	}
-	return open, most
+	return h.open, maxDescriptors()
+}
+
+// openDescriptors counts the names in a folder that has one for each descriptor; -1 if there is no such folder. It reads
+// them in pieces: there may be tens of thousands.
+func openDescriptors(folder string) int64 {
+	dir, err := os.Open(folder)
+	if err != nil {
+		return -1
+	}
+	defer dir.Close()
+	n := int64(-1) // One is that of the folder itself.
+	for {
+		names, err := dir.Readdirnames(128)
+		if n += int64(len(names)); err != nil {
+			return n
+		}
+	}
 }
 
 // Environment implements zk.Host. Names are those of ZooKeeper, which has them from Java; what is Java's alone is left out.
-func (host) Environment() (pairs [][2]string) {
+func (*host) Environment() (pairs [][2]string) {
 	add := func(name, value string, err error) {
 		if err != nil || value == "" {
 			value = "<NA>"

@@ -284,7 +284,7 @@ func (m *member) zooKeeper() zk.Options {
 	return zk.Options{
 		Listeners: m.ports.zooKeeper, Replica: r, Publisher: r, MemberNumber: m.number(),
 		Clock: m.clock, Random: rand.Reader, Logger: m.log, Version: zooKeeperVersion, Built: buildTime(),
-		FourLetterWords: m.cfg.ZooKeeperWords, Host: host{m.cfg.DataDir}, LogSyncs: m.metrics.LogSyncs,
+		FourLetterWords: m.cfg.ZooKeeperWords, Host: &host{dataDir: m.cfg.DataDir, clock: m.clock}, LogSyncs: m.metrics.LogSyncs,
 		SuperDigest: m.cfg.ZooKeeperSuperDigest,
 		TickTimeMS:  int32(m.cfg.ZooKeeperTickTimeMS), SessionTimeoutMinMS: int32(shortest), SessionTimeoutMaxMS: int32(longest),
 		MaxConnections: int(m.cfg.ZooKeeperConnections), MaxConnectionsPerIP: perAddress, MaxFrameBytes: int(m.cfg.ZooKeeperFrameBytes),

@@ -32,7 +32,7 @@ var words = map[string]word{
 	"isro": {answer: (*answer).isro, unserved: true},
 	"srvr": {answer: (*answer).srvr},
 	"srst": {answer: (*answer).srst},
-	"mntr": {answer: (*answer).mntr, large: true}, // It counts all sessions.
+	"mntr": {answer: (*answer).mntr},
 	"conf": {answer: (*answer).conf},
 	"envi": {answer: (*answer).envi, unserved: true},
 	"dirs": {answer: (*answer).dirs},
@@ -89,8 +89,9 @@ func (s *services) allows(name string) bool {
 const notServing = "This ZooKeeper instance is not currently serving requests\n"
 
 const (
-	// largeAnswers is how many large answers may be made at a time.
-	largeAnswers = 2
+	// largeAnswers is how many large answers may be made at a time. It is one because making them takes a processor, which
+	// a small machine does not have to spare for more.
+	largeAnswers = 1
 	// answerPieceBytes is the size of the pieces in which an answer is made and sent.
 	answerPieceBytes = 32 << 10
 	// answerTime is how long a client may take for its answer, and how long it waits for its turn.

@@ -46,15 +46,11 @@ func (m monitor) traffic() {
 func (m monitor) state() {
 	var nodes, ephemerals, sessions int
 	var bytes int64
+	// Nothing is allocated here for each session: many may ask at a time.
 	at := m.srv.notifier.position()
 	m.srv.replica.ReadTree(at.seq, at.zxid, func(v state.View) {
-		nodes, bytes = v.NodeCount(), v.Sizes().TreeLive
-		for _, o := range state.Owners(v) {
-			ephemerals += o.Ephemerals
-			if o.Session {
-				sessions++
-			}
-		}
+		nodes, bytes, sessions = v.NodeCount(), v.Sizes().TreeLive, state.Count(v).Sessions
+		ephemerals = state.Ephemerals(v)
 	})
 	watches := m.srv.notifier.stats()
 	m.number("znode_count", int64(nodes))

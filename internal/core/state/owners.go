@@ -11,6 +11,18 @@ type Owner struct {
 	Ephemerals int
 }
 
+// Ephemerals returns how many znodes end with a session or lease at present. It calls Yield as Owners does.
+func Ephemerals(v View) (n int) {
+	seen := 0
+	for _, l := range v.m.leases.byID { // in any order: they are added up
+		n += len(l.nodes)
+		if seen++; seen%stepKeys == 0 && v.Yield != nil {
+			v.Yield()
+		}
+	}
+	return n
+}
+
 // Owners returns all sessions and leases at present, in no order. It calls Yield every 256 of them, during which some
 // may come and go.
 func Owners(v View) []Owner {

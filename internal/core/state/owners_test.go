@@ -30,6 +30,9 @@ func TestOwners(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	if n := Ephemerals(w.m.View()); n != 4 {
+		t.Errorf("%d ephemerals, want 4", n)
+	}
 }
 
 // TestLongOwnerReads: a reader of owners, and of the ephemerals of one, lets the machine run every 256, and goes on.
@@ -42,12 +45,17 @@ func TestLongOwnerReads(t *testing.T) {
 		e.Flags = command.FlagEphemeral
 		w.do(1, e)
 	}
-	v, yields := w.m.View(), 0
+	v, yields, opened := w.m.View(), 0, 0
 	v.Yield = func() {
 		yields++
-		w.open(int64(1_000_000 + yields))
+		opened++
+		w.open(int64(1_000_000 + opened))
 	}
-	if got := len(Owners(v)); got < n+1 || got > n+1+yields || yields < 4 {
+	if got := Ephemerals(v); got != n || yields < 4 {
+		t.Errorf("%d ephemerals after %d yields", got, yields)
+	}
+	yields = 0
+	if got := len(Owners(v)); got < n+1 || got > n+1+opened || yields < 4 {
 		t.Errorf("%d owners after %d yields", got, yields)
 	}
 	v, yields = w.m.View(), 0
