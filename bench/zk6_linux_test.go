@@ -29,6 +29,7 @@ func TestZK6(t *testing.T) {
 		{"10,000 connections that send nothing", 200, func(x *siege) { x.flood(nil) }},
 		{"10,000 connections with half a handshake", 200, func(x *siege) { x.flood(hello(4 * time.Second)[:20]) }},
 		{"1,000 clients that promise 1 MiB and send 100 bytes", 64, (*siege).promises},
+		{"1,000 clients that send 1 MB but for its end", 600, (*siege).unfinished},
 		{"300 clients that send a byte now and then", 32, (*siege).dribble},
 		{"2,000 connections of garbage", 64, (*siege).garbage},
 		{"lengths that are negative or too large", 64, (*siege).lengths},
@@ -166,6 +167,18 @@ func (x *siege) promises() {
 	each(x.t, len(all), func(i int) error {
 		_, err := all[i].socket.Write(append(binary.BigEndian.AppendUint32(nil, 1<<20-1), make([]byte, 100)...))
 		return err
+	})
+	x.awaitEnd(sockets(all))
+}
+
+// unfinished sends the largest request there is, but for its last byte. Only as many as the member has room for are
+// listened to.
+func (x *siege) unfinished() {
+	all := x.sessions(1000)
+	frame := append(binary.BigEndian.AppendUint32(nil, 1<<20-1), make([]byte, 1<<20-2)...)
+	each(x.t, len(all), func(i int) error {
+		_, _ = all[i].socket.Write(frame) // An error means that it was closed already.
+		return nil
 	})
 	x.awaitEnd(sockets(all))
 }

@@ -13,6 +13,7 @@ var (
 	errGarbledConnect  = errors.New("connect request cannot be decoded")
 	errGarbledAuth     = errors.New("auth packet cannot be decoded")
 	errFrameLength     = errors.New("frame length is negative or above the limit")
+	errInputFull       = errors.New("too many large requests are under way")
 	errZxidAhead       = errors.New("client has seen a zxid that this member has not")
 	errSessionGone     = errors.New("session is expired, closed, or attached elsewhere")
 	errLateSession     = errors.New("session was opened or attached too long ago when this member heard of it")

@@ -3,6 +3,7 @@ package zk
 import (
 	"encoding/binary"
 	"io"
+	"sync/atomic"
 
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
@@ -18,8 +19,13 @@ const (
 )
 
 // input cuts the bytes of a socket into frames. Its memory follows the bytes that have come in
-// and not the lengths that a client promises.
+// and not the lengths that a client promises. What it takes beyond inputBytesMax, for a frame that is larger and has not come to
+// its end, comes out of a store that all connections share.
 type input struct {
+	// store is what the connections share; nil for one that is never used up. held is what this one has of it.
+	store *store
+	held  int64
+
 	buf  []byte
 	r, w int // buf[r:w] has been read from the socket and not been consumed
 	// full says that the last read filled the buffer: more is waiting.
@@ -58,7 +64,9 @@ func (in *input) next(limit int) ([]byte, error) {
 // fill reads once from r. It is called when next has no frame, so an idle connection has at most
 // a part of a frame in its buffer.
 func (in *input) fill(r io.Reader) error {
-	in.makeRoom()
+	if !in.makeRoom() {
+		return errInputFull
+	}
 	n, err := r.Read(in.buf[in.w:])
 	in.w += n
 	in.full = in.w == len(in.buf)
@@ -76,8 +84,9 @@ func (in *input) fill(r io.Reader) error {
 }
 
 // makeRoom moves what is left to the front, and changes the size of the buffer: it doubles when
-// it was too small, and starts over small when a large one is no longer needed.
-func (in *input) makeRoom() {
+// it was too small, up to what the frame needs, and starts over small when a large one is no longer needed. It returns false if the
+// store has not enough.
+func (in *input) makeRoom() bool {
 	left := in.w - in.r
 	size := len(in.buf)
 	switch {
@@ -86,7 +95,10 @@ func (in *input) makeRoom() {
 	case left == 0 && size > inputBytesMax:
 		size = inputBytesMax
 	case in.full && (size < inputBytesMax || left == size):
-		size *= 2
+		size = min(2*size, max(in.frameBytes(), inputBytesMax))
+	}
+	if !in.hold(int64(max(size-inputBytesMax, 0))) {
+		return false
 	}
 	target := in.buf
 	if size != len(in.buf) {
@@ -94,4 +106,48 @@ func (in *input) makeRoom() {
 	}
 	copy(target, in.buf[in.r:in.w])
 	in.buf, in.r, in.w = target, 0, left
+	return true
+}
+
+// frameBytes is the size of the frame that is under way, as its beginning says, which next has found good.
+func (in *input) frameBytes() int {
+	head := in.peek(jute.FrameHeaderBytes)
+	if head == nil {
+		return 0
+	}
+	return jute.FrameHeaderBytes + int(binary.BigEndian.Uint32(head))
+}
+
+// hold takes from the store, or gives back, so that n bytes are held. It returns false, and changes nothing, if the store has
+// not enough.
+func (in *input) hold(n int64) bool {
+	if in.store != nil && n != in.held && !in.store.take(n-in.held) {
+		return false
+	}
+	in.held = n
+	return true
+}
+
+// close gives back what is held; the buffer is not used any more.
+func (in *input) close() {
+	in.buf, in.r, in.w = nil, 0, 0
+	in.hold(0)
+}
+
+// store is a number of bytes that many share.
+type store struct{ left atomic.Int64 }
+
+func newStore(bytes int64) *store {
+	s := &store{}
+	s.left.Store(bytes)
+	return s
+}
+
+// take takes n bytes, or gives them back if n is negative; false if there are not so many.
+func (s *store) take(n int64) bool {
+	if s.left.Add(-n) >= 0 || n < 0 {
+		return true
+	}
+	s.left.Add(n)
+	return false
 }

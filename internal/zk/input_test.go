@@ -177,6 +177,52 @@ func TestInputMemory(t *testing.T) {
 	}
 }
 
+// Large frames that have not come to their end are bounded together; small ones never wait for them.
+func TestInputsShareAStore(t *testing.T) {
+	const frame = 1 << 20
+	shared := newStore(2 * frame)
+	all := make([]input, 3)
+	begin := func(in *input, n uint32) error { // all of a frame but its last byte
+		in.store = shared
+		stream := io.LimitReader(io.MultiReader(bytes.NewReader(binary.BigEndian.AppendUint32(nil, n)), neverEnding{}), int64(n)+3)
+		for {
+			if err := in.fill(stream); err != nil {
+				return err
+			}
+			if whole, err := in.next(frame); whole != nil || err != nil {
+				t.Fatalf("frame %v, error %v", whole != nil, err)
+			}
+		}
+	}
+	for i, want := range []error{io.EOF, io.EOF, errInputFull} {
+		if err := begin(&all[i], frame); err != want {
+			t.Errorf("input %d ends with %v, want %v", i, err, want)
+		}
+		if n := len(all[i].buf); n > frame+4 {
+			t.Errorf("input %d has a buffer of %d bytes", i, n)
+		}
+	}
+	var small input
+	if err := begin(&small, inputBytesMax-4); err != io.EOF {
+		t.Errorf("a small frame ends with %v", err)
+	}
+	// Who finishes a frame, or leaves, makes room.
+	if err := all[0].fill(neverEnding{}); err != nil {
+		t.Fatal(err)
+	}
+	if whole, err := all[0].next(frame); len(whole) != frame || err != nil {
+		t.Fatalf("a frame of %d bytes, error %v", len(whole), err)
+	}
+	if err := all[0].fill(neverEnding{}); err != nil {
+		t.Fatal(err)
+	}
+	all[1].close()
+	all[2].close()
+	if left := shared.left.Load(); left != 2*frame {
+		t.Errorf("%d bytes are left in the store, want %d", left, 2*frame)
+	}
+}
+
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }

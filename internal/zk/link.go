@@ -74,7 +74,7 @@ type link struct {
 
 // newLink returns the link of a socket that has just been accepted.
 func newLink(srv *services, socket net.Conn) *link {
-	l := &link{srv: srv, socket: socket, acceptedAt: srv.clock.Now(), more: make(chan struct{}, 1), closed: make(chan struct{})}
+	l := &link{srv: srv, socket: socket, input: input{store: srv.inputs}, acceptedAt: srv.clock.Now(), more: make(chan struct{}, 1), closed: make(chan struct{})}
 	remote, _ := netip.ParseAddrPort(socket.RemoteAddr().String()) // A pipe has no address.
 	l.conn = newConn(srv, remote, l)
 	l.room.L = &l.conn.mu

@@ -71,6 +71,10 @@ type Options struct {
 	MaxEventBytes int
 	// MaxServerBytes bounds the size of the unanswered requests of all connections; 256 MiB by default.
 	MaxServerBytes int64
+	// MaxInputBytes bounds the memory that all connections take together for requests of more than 64 KiB that have not come to
+	// their end; 128 MiB by default. The one that would go beyond is closed: if it waited instead, a few hundred clients that
+	// never send the end of a request could hold up everybody.
+	MaxInputBytes int64
 	// HandshakeTimeout is how long a client has for its connect request; 10 s by default.
 	HandshakeTimeout time.Duration
 	// DrainTimeout is how long Run waits, when it is told to stop, for requests under way to be
@@ -93,6 +97,7 @@ const (
 	defaultMaxReplyBytes    = 1 << 20
 	defaultMaxEventBytes    = 16 << 20
 	defaultMaxServerBytes   = 256 << 20
+	defaultMaxInputBytes    = 128 << 20
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultDrainTimeout     = 5 * time.Second
 	defaultVersion          = "3.9.4-okapi"
@@ -111,6 +116,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxReplyBytes, defaultMaxReplyBytes)
 	setDefault(&o.MaxEventBytes, defaultMaxEventBytes)
 	setDefault(&o.MaxServerBytes, defaultMaxServerBytes)
+	setDefault(&o.MaxInputBytes, defaultMaxInputBytes)
 	setDefault(&o.HandshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&o.DrainTimeout, defaultDrainTimeout)
 	setDefault(&o.Version, defaultVersion)
@@ -138,6 +144,7 @@ type services struct {
 	clock    clock.Clock
 	limits   limits
 	budget   *budget
+	inputs   *store
 	syncs    *syncs
 	notifier *notifier
 	sessions sessions
@@ -207,7 +214,7 @@ func New(o Options) *Server {
 				timeoutMinMS: o.SessionTimeoutMinMS, timeoutMaxMS: o.SessionTimeoutMaxMS,
 				handshake: o.HandshakeTimeout,
 			},
-			budget: newBudget(o.MaxServerBytes), syncs: newSyncs(o.Replica), notifier: newNotifier(o.Replica),
+			budget: newBudget(o.MaxServerBytes), inputs: newStore(o.MaxInputBytes), syncs: newSyncs(o.Replica), notifier: newNotifier(o.Replica),
 			sessions: sessions{conns: map[int64]*conn{}},
 			// The form of the date is the one that go-zookeeper and older tools parse.
 			version: fmt.Sprintf("%s, built on %s", o.Version, o.Built.UTC().Format("01/02/2006 15:04 MST")),
@@ -390,6 +397,7 @@ func (s *Server) serveLink(l *link) {
 	var writing sync.WaitGroup
 	writing.Go(l.runWriter)
 	l.serveReader()
+	l.input.close()
 	l.abort(nil)
 	writing.Wait()
 	s.srv.sessions.remove(l.conn)
