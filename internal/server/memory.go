@@ -31,7 +31,10 @@ func gcPercent(live uint64) int {
 
 // followHeap sets the collector anew after each collection, for which a finalizer is the only signal there is.
 func followHeap() {
-	type sentinel struct{ percent int }
+	type sentinel struct {
+		percent int
+		_       [16]byte // Smaller objects share a block with others, and live for as long as those do.
+	}
 	var again func(*sentinel)
 	again = func(s *sentinel) {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"sync"
 	"testing"
 )
@@ -38,4 +41,30 @@ func TestFreeMemoryOnce(t *testing.T) {
 	}
 	freeing.Unlock()
 	<-ended
+}
+
+// TestFollowHeap: the collector is set to the heap, whatever was allocated beside the object that gives the signal.
+func TestFollowHeap(t *testing.T) {
+	gogc := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	percent := func() int {
+		metrics.Read(gogc)
+		return int(gogc[0].Value.Uint64())
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	var beside []*int32
+	for i := range 1000 {
+		beside = append(beside, new(int32))
+		if i == 500 {
+			followHeap()
+		}
+	}
+	ballast := make([]byte, 2*headroomBytes)
+	for cycles := 0; percent() > 50; cycles++ {
+		if cycles == 1000 {
+			t.Fatalf("the setting is %d %% after %d collections with %d MB alive", percent(), cycles, len(ballast)>>20)
+		}
+		runtime.GC()
+	}
+	runtime.KeepAlive(beside)
+	runtime.KeepAlive(ballast)
 }
