@@ -171,7 +171,7 @@ func (l *leaseServer) readTTLs(ids []int64) (ttls map[int64]int64, missing bool)
 // under way may exceed the bound by their number.
 func (l *leaseServer) checkRoom() error {
 	count := 0
-	l.kv.replica.Read(func(v state.View) { count = state.GrantedLeaseCount(v) })
+	l.kv.replica.Read(func(v state.View) { count = state.Count(v).Leases })
 	if count >= l.max {
 		return tooManyLeases(l.max)
 	}

@@ -352,7 +352,7 @@ func (p *player) compareLeases(v state.View) string {
 			granted = append(granted, l.ID)
 		}
 	}
-	if diff := differ(granted, slices.Sorted(slices.Values(state.GrantedLeases(v)))); diff != "" || len(granted) != state.GrantedLeaseCount(v) {
+	if diff := differ(granted, slices.Sorted(slices.Values(state.GrantedLeases(v)))); diff != "" || len(granted) != state.Count(v).Leases {
 		return "etcd leases: -model +machine\n" + diff
 	}
 	for _, l := range want {

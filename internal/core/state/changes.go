@@ -30,36 +30,6 @@ func (l ChangeLog) Floor() int64 {
 // Head returns the newest revision of the log.
 func (l ChangeLog) Head() int64 { return l.view.revision }
 
-// Each calls fn for the changes of keys from a revision on, in order, until fn returns false. The revision must
-// not be below the floor. The Change is used again for the next call. A change of a znode's metadata alone is
-// none of its key.
-func (l ChangeLog) Each(revision int64, fn func(*Change) bool) {
-	revision = max(revision, 1)
-	m, c := l.view.m, Change{view: l.view}
-	if !l.tree {
-		m.plain.Changes(revision, func(v *plainVersion) bool {
-			c.Key, c.Revision, c.Deleted = v.Key(), v.Rev, v.Deleted()
-			c.now, c.before = plainRow(v), plainRow(v.Prev())
-			return v.Seq() <= l.view.seq && fn(&c)
-		})
-		return
-	}
-	if m.mount.prefix == "" {
-		return
-	}
-	m.tree.Changes(revision, func(v *treeVersion) bool {
-		if v.Seq() > l.view.seq {
-			return false
-		}
-		if reserved(v.Key()) || !changesKey(v) {
-			return true
-		}
-		c.Key, c.Revision, c.Deleted = m.mount.prefix+v.Key(), v.Rev, v.Deleted()
-		c.now, c.before = treeRow(v), treeRow(v.Prev())
-		return fn(&c)
-	})
-}
-
 // changesKey says whether a version of a znode differs from the one before in more than metadata: each
 // write of the data changes the node's version, and one that was deleted and created anew has a
 // tombstone in between.

@@ -46,6 +46,12 @@ func (l ChangeLog) EachFrom(revision int64, fn func(*Change, uint64) bool) {
 	}
 }
 
+// Each calls fn for the changes of keys from a revision on, which must not be below the floor, in order, until fn returns
+// false. The Change is used again for the next call. A change of a znode's metadata alone is none of its key.
+func (l ChangeLog) Each(revision int64, fn func(*Change) bool) {
+	l.EachFrom(revision, func(c *Change, _ uint64) bool { return c == nil || fn(c) })
+}
+
 // plainChange tells of one version of a plain key; false ends the walk.
 func (l ChangeLog) plainChange(c *Change, v *plainVersion, fn func(*Change, uint64) bool) bool {
 	if v.Seq() > l.view.seq {

@@ -5,7 +5,7 @@ package state
 
 // GrantedLeases returns the ids of all etcd leases, in no order.
 func GrantedLeases(v View) []int64 {
-	ids := make([]int64, 0, GrantedLeaseCount(v))
+	ids := make([]int64, 0, Count(v).Leases)
 	steps := 0
 	for id, l := range v.m.leases.byID { // in any order: the caller sorts
 		if l.kind == leaseGranted {
@@ -15,9 +15,6 @@ func GrantedLeases(v View) []int64 {
 	}
 	return ids
 }
-
-// GrantedLeaseCount returns how many etcd leases there are.
-func GrantedLeaseCount(v View) int { return len(v.m.leases.byID) - v.m.leases.sessions }
 
 // KeysOfLease is View.LeaseKeys for a lease that may have very many keys: they are in no order.
 func KeysOfLease(v View, id int64) []string {

@@ -11,7 +11,7 @@ import (
 func TestLeaseReads(t *testing.T) {
 	s := newStore(t)
 	v := s.m.View()
-	if got := GrantedLeases(v); len(got) > 0 || GrantedLeaseCount(v) != 0 || KeysOfLease(v, 7) != nil {
+	if got := GrantedLeases(v); len(got) > 0 || Count(v).Leases != 0 || KeysOfLease(v, 7) != nil {
 		t.Errorf("an empty store has leases %v", got) // but a session
 	}
 	for _, id := range []int64{7, -3, 8} {
@@ -22,7 +22,7 @@ func TestLeaseReads(t *testing.T) {
 	}
 	v = s.m.View()
 	same(t, "leases", slices.Sorted(slices.Values(GrantedLeases(v))), []int64{-3, 7, 8})
-	same(t, "count", GrantedLeaseCount(v), 3)
+	same(t, "count", Count(v).Leases, 3)
 	for _, id := range []int64{7, 8, 1, 99} {
 		same(t, fmt.Sprintf("keys of %d", id), slices.Sorted(slices.Values(KeysOfLease(v, id))), v.LeaseKeys(id))
 	}

@@ -13,12 +13,10 @@ type Owner struct {
 
 // Ephemerals returns how many znodes end with a session or lease at present. It calls Yield as Owners does.
 func Ephemerals(v View) (n int) {
-	seen := 0
+	steps := 0
 	for _, l := range v.m.leases.byID { // in any order: they are added up
 		n += len(l.nodes)
-		if seen++; seen%stepKeys == 0 && v.Yield != nil {
-			v.Yield()
-		}
+		stepView(v, &steps)
 	}
 	return n
 }
@@ -26,12 +24,10 @@ func Ephemerals(v View) (n int) {
 // Owners returns all sessions and leases at present, in no order. It calls Yield every 256 of them, during which some
 // may come and go.
 func Owners(v View) []Owner {
-	all := make([]Owner, 0, len(v.m.leases.byID))
+	all, steps := make([]Owner, 0, len(v.m.leases.byID)), 0
 	for _, l := range v.m.leases.byID { // in any order: nothing is decided here
 		all = append(all, Owner{ID: l.id, TimeoutMS: l.timeoutMS, Session: l.kind == leaseSession, Ephemerals: len(l.nodes)})
-		if len(all)%stepKeys == 0 && v.Yield != nil {
-			v.Yield()
-		}
+		stepView(v, &steps)
 	}
 	return all
 }

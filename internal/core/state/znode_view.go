@@ -128,12 +128,10 @@ func (v View) Ephemerals(session int64) []string {
 		}
 	}
 	if l := v.m.leases.get(session); l != nil {
-		seen := 0
+		steps := 0
 		for path := range l.nodes { // in any order: they are sorted below
 			add(path)
-			if seen++; seen%stepKeys == 0 && v.Yield != nil {
-				v.Yield() // What goes meanwhile is among the changes below.
-			}
+			stepView(v, &steps) // What goes meanwhile is among the changes below.
 		}
 	}
 	if v.seq < v.m.seq {
