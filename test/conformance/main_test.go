@@ -3,7 +3,6 @@
 package conformance
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
@@ -17,21 +16,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(prepareAndRun(m))
-}
-
-func prepareAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "okapi-conformance-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if tools, err = harness.Prepare(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	lasting = harness.NewLasting(dir)
-	defer lasting.Close()
-	return m.Run()
+	os.Exit(harness.Run(m, func(dir string, l *harness.Lasting) (err error) {
+		lasting = l
+		tools, err = harness.Prepare(dir)
+		return err
+	}))
 }

@@ -11,7 +11,6 @@ package differential
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"testing"
 
@@ -35,20 +34,8 @@ var (
 var tools harness.Tools
 
 func TestMain(m *testing.M) {
-	os.Exit(prepareAndRun(m))
-}
-
-func prepareAndRun(m *testing.M) int {
-	flag.Parse()
-	dir, err := os.MkdirTemp("", "okapi-differential-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if tools, err = harness.PrepareOracle(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(harness.Run(m, func(dir string, _ *harness.Lasting) (err error) {
+		tools, err = harness.PrepareOracle(dir)
+		return err
+	}))
 }

@@ -21,26 +21,10 @@ import (
 var tools harness.Tools
 
 func TestMain(m *testing.M) {
-	os.Exit(prepareAndRun(m))
-}
-
-func prepareAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "okapi-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	// Another user runs the program in one of the tests.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if tools, err = harness.PrepareServer(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(harness.Run(m, func(dir string, _ *harness.Lasting) (err error) {
+		tools, err = harness.PrepareServer(dir)
+		return err
+	}))
 }
 
 // callTimeout bounds one call of a client that is expected to be answered.

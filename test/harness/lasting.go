@@ -9,7 +9,7 @@ import (
 )
 
 // Lasting stands for all tests of a package where a server is to outlive one of them: what is started for it ends with
-// Close, which TestMain calls. What cannot be started ends the whole run.
+// Run. What cannot be started ends the whole run.
 type Lasting struct {
 	testing.TB // nil: nothing else of it is used
 	dir        string
@@ -19,11 +19,29 @@ type Lasting struct {
 	cleanups []func()
 }
 
-// NewLasting returns one that keeps its files in the folder dir.
-func NewLasting(dir string) *Lasting { return &Lasting{dir: dir} }
+// Run runs the tests of a package and returns the status for os.Exit. Before, prepare puts what they share into the folder
+// dir, which anybody may read and which is removed at the end; l is for servers that outlive a test.
+func Run(m *testing.M, prepare func(dir string, l *Lasting) error) int {
+	dir, err := os.MkdirTemp("", "okapi-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	l := &Lasting{dir: dir}
+	defer l.end()
+	if err = os.Chmod(dir, 0o755); err == nil { // Another user runs the program in one of the tests.
+		err = prepare(dir, l)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
 
-// Close does what was left for the end, the last first.
-func (l *Lasting) Close() {
+// end does what was left for the end, the last first.
+func (l *Lasting) end() {
 	for i := len(l.cleanups) - 1; i >= 0; i-- {
 		l.cleanups[i]()
 	}
@@ -57,7 +75,7 @@ func (l *Lasting) TempDir() string {
 // Fatal implements testing.TB: it ends everything.
 func (l *Lasting) Fatal(args ...any) {
 	fmt.Fprintln(os.Stderr, args...)
-	l.Close()
+	l.end()
 	os.Exit(1)
 }
 

@@ -1,7 +1,6 @@
 package robustness
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
@@ -12,19 +11,8 @@ import (
 var tools harness.Tools
 
 func TestMain(m *testing.M) {
-	os.Exit(prepareAndRun(m))
-}
-
-func prepareAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "okapi-robustness-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if tools, err = harness.PrepareServer(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(harness.Run(m, func(dir string, _ *harness.Lasting) (err error) {
+		tools, err = harness.PrepareServer(dir)
+		return err
+	}))
 }

@@ -26,24 +26,11 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(prepareAndRun(m))
-}
-
-func prepareAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "okapi-zkdifferential-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if tools, err = harness.PrepareServer(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	lasting = harness.NewLasting(dir)
-	defer lasting.Close()
-	return m.Run()
+	os.Exit(harness.Run(m, func(dir string, l *harness.Lasting) (err error) {
+		lasting = l
+		tools, err = harness.PrepareServer(dir)
+		return err
+	}))
 }
 
 // pair is the two servers.
