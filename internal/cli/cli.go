@@ -63,7 +63,7 @@ func rootCommand(p Program, errs io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(p.Serve, errs), versionCommand(p.Version))
+	root.AddCommand(serveCommand(p.Serve, errs), memberCommand(errs), versionCommand(p.Version))
 	return root
 }
 

@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
 // The defaults of etcd's flags.
@@ -79,9 +82,10 @@ type Flags struct {
 
 // Founding is a cluster about to be founded, seen from one member.
 type Founding struct {
-	ClusterID  uint64
-	Self       Member
-	Membership Membership
+	ClusterID uint64
+	Self      state.Member
+	// Members are all of them, Self included, sorted by id.
+	Members []state.Member
 }
 
 // Found checks the flags and derives all ids. Every member that gets the same
@@ -105,21 +109,22 @@ func Found(f Flags) (Founding, error) {
 	if err := f.checkSelf(lists, advertised); err != nil {
 		return Founding{}, err
 	}
-	var members []Member
+	var all Founding
 	var ids []uint64
-	for name, urls := range lists { // NewMembership and ClusterID sort
-		m := Member{ID: MemberID(f.InitialClusterToken, urls), Name: name, PeerURLs: urls}
+	for name, urls := range lists { // sorted below; ClusterID sorts
+		m := state.Member{ID: MemberID(f.InitialClusterToken, urls), Name: name, PeerURLs: urls}
+		all.Members, ids = append(all.Members, m), append(ids, m.ID)
 		if name == f.Name {
 			m.ClientURLs = clients
+			all.Self = m
 		}
-		members, ids = append(members, m), append(ids, m.ID)
 	}
-	membership, err := NewMembership(members)
-	if err != nil {
+	if err := checkMembers(all.Members); err != nil {
 		return Founding{}, fmt.Errorf("--initial-cluster: %w", err)
 	}
-	self, _ := membership.ByName(f.Name)
-	return Founding{ClusterID: ClusterID(ids), Self: self, Membership: membership}, nil
+	slices.SortFunc(all.Members, func(a, b state.Member) int { return cmp.Compare(a.ID, b.ID) })
+	all.ClusterID = ClusterID(ids)
+	return all, nil
 }
 
 func parseClientURLs(list string) ([]string, error) {

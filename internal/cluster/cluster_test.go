@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
+
+	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
 func hex(id uint64) string { return fmt.Sprintf("%x", id) }
@@ -64,9 +65,9 @@ func TestReservedIDs(t *testing.T) {
 		if validID(id) != want {
 			t.Errorf("validID(%x) = %v", id, !want)
 		}
-		_, err := NewMembership([]Member{{ID: id, Name: "n"}})
+		err := checkMembers([]state.Member{{ID: id, Name: "n"}})
 		if (err == nil) != want {
-			t.Errorf("NewMembership with id %x: %v", id, err)
+			t.Errorf("checkMembers with id %x: %v", id, err)
 		}
 	}
 }
@@ -162,14 +163,14 @@ func TestFoundingAgreesAcrossMembers(t *testing.T) {
 			if d := cmp.Diff(f, again); d != "" || err != nil {
 				t.Errorf("not the same at the next start: %v %s", err, d)
 			}
-			if f.ClusterID != first.ClusterID || !slices.Equal(f.Membership.Voters(), first.Membership.Voters()) {
+			if f.ClusterID != first.ClusterID || !slices.EqualFunc(f.Members, first.Members, func(a, b state.Member) bool { return a.ID == b.ID && slices.Equal(a.PeerURLs, b.PeerURLs) }) {
 				t.Errorf("size %d, member %d sees another cluster", n, i)
 			}
 			if f.Self.Name != fmt.Sprintf("n%d", i) || len(f.Self.ClientURLs) != 1 || seen[f.Self.ID] {
 				t.Errorf("size %d: self = %+v", n, f.Self)
 			}
 			seen[f.Self.ID] = true
-			if m := f.Membership; len(m.Members) != n || len(m.Voters()) != n || m.Learners() != nil || m.Quorum() != n/2+1 || len(m.Peers(f.Self.ID)) != n-1 {
+			if m := state.NewMembership(f.Members); len(m.Voters()) != n || m.Learners() != nil {
 				t.Errorf("size %d: %+v", n, m)
 			}
 		}
@@ -243,88 +244,18 @@ func TestFoundingComparesResolvedAddresses(t *testing.T) {
 	}
 }
 
-func TestMembership(t *testing.T) {
-	a := Member{ID: 3, Name: "a", PeerURLs: []string{"http://a:1"}}
-	b := Member{ID: 1, Name: "b", PeerURLs: []string{"http://b:1", "http://b:2"}, ClientURLs: []string{"http://b:3"}}
-	l := Member{ID: 2, Name: "l", PeerURLs: []string{"http://l:1"}, Learner: true}
-	m, err := NewMembership([]Member{a, b, l})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(m.Voters(), []uint64{1, 3}) || !slices.Equal(m.Learners(), []uint64{2}) || m.Quorum() != 2 {
-		t.Errorf("voters %v, learners %v, quorum %d", m.Voters(), m.Learners(), m.Quorum())
-	}
-	if d := cmp.Diff(map[uint64][]string{1: b.PeerURLs, 2: l.PeerURLs}, m.Peers(3)); d != "" {
-		t.Error(d)
-	}
-	if got, ok := m.ByID(2); !ok || got.Name != "l" {
-		t.Errorf("ByID = %+v", got)
-	}
-	if got, ok := m.ByName("b"); !ok || got.ID != 1 {
-		t.Errorf("ByName = %+v", got)
-	}
-	if _, ok := m.ByID(9); ok {
-		t.Error("member 9 exists")
-	}
-	if _, ok := m.ByName("z"); ok {
-		t.Error("member z exists")
-	}
-	promoted := l
-	promoted.Learner = false
-	next, err := m.With(promoted)
-	if err != nil || len(next.Members) != 3 || len(next.Voters()) != 3 || len(m.Voters()) != 2 {
-		t.Errorf("after promotion %+v (%v), before %+v", next, err, m)
-	}
-	if less := m.Without(3); len(less.Members) != 2 || len(m.Members) != 3 || less.Quorum() != 1 {
-		t.Errorf("Without = %+v", less)
-	}
-	if (Membership{}).Quorum() != 0 {
-		t.Error("nobody has a quorum")
-	}
-	for name, bad := range map[string]Member{
+func TestCheckMembers(t *testing.T) {
+	a := state.Member{ID: 3, Name: "a", PeerURLs: []string{"http://a:1"}}
+	for name, bad := range map[string]state.Member{
 		"same URL": {ID: 9, Name: "x", PeerURLs: []string{"http://a:1"}},
 		"no id":    {Name: "x"},
+		"same id":  {ID: 3, Name: "x"},
 	} {
-		if got, err := m.With(bad); err == nil {
-			t.Errorf("%s: accepted as %+v", name, got)
+		if err := checkMembers([]state.Member{a, bad}); err == nil {
+			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := NewMembership([]Member{a, {ID: 3}}); err == nil {
-		t.Error("one id for two members is accepted")
+	if err := checkMembers([]state.Member{a, {ID: 4}}); err != nil {
+		t.Error(err)
 	}
-}
-
-func TestFeatures(t *testing.T) {
-	for f, want := range map[Feature]bool{0: false, Feature1: true, FeatureNewest + 1: false} {
-		if f.Supported() != want {
-			t.Errorf("level %d supported = %v", f, !want)
-		}
-	}
-}
-
-func TestWithAndWithoutKeepOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var m Membership
-		model := make(map[uint64]bool)
-		for _, id := range rapid.SliceOf(rapid.Uint64Range(1, 8)).Draw(t, "ids") {
-			if model[id] {
-				m = m.Without(id)
-				delete(model, id)
-				continue
-			}
-			var err error
-			if m, err = m.With(Member{ID: id}); err != nil {
-				t.Fatal(err)
-			}
-			model[id] = true
-		}
-		if ids := m.Voters(); !slices.IsSorted(ids) || len(ids) != len(model) {
-			t.Fatalf("ids %v, want those of %v", ids, model)
-		}
-		for id := range uint64(10) {
-			if _, ok := m.ByID(id); ok != model[id] {
-				t.Fatalf("ByID(%d) = %v", id, ok)
-			}
-		}
-	})
 }

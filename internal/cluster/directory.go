@@ -28,9 +28,9 @@ const (
 	// says that a log without content is a log that was lost.
 	foundingFile = "okapi.founding"
 
-	identityTemporary = IdentityFile + ".tmp"
-	identityTitle     = "okapi data directory"
-	identityBytesMax  = 4 << 10
+	temporarySuffix  = ".tmp"
+	identityTitle    = "okapi data directory"
+	identityBytesMax = 4 << 10
 )
 
 // ErrNoIdentity says that a data directory does not exist, or is empty: a member may be made
@@ -46,8 +46,9 @@ var ErrNoIdentity = errors.New("data directory is empty")
 //	made-by 0.1.0
 //	cluster cdf818194e3a8c32
 //	member 8e9e05c52164694d
+//	directory 1f2e3d4c5b6a7988
 //	name "n1"
-//	crc32c 89facbc2
+//	crc32c de776f13
 //
 // The first three lines keep their meaning in every format. The checksum covers all lines
 // above it.
@@ -58,6 +59,9 @@ type Identity struct {
 	MadeBy string
 	// ClusterID and MemberID say whose it is.
 	ClusterID, MemberID uint64
+	// Directory tells this directory from any other that the member may once have had. Who creates one draws it at random;
+	// never 0.
+	Directory uint64
 	// Name is the --name under which it was made. It may be another today: ids decide.
 	Name string
 }
@@ -164,7 +168,7 @@ func (d Directory) Load() (Identity, error) {
 		return Identity{}, ErrNoIdentity
 	}
 	name := path.Join(d.Path, IdentityFile)
-	text, err := d.read(name)
+	text, err := d.read(name, identityBytesMax)
 	if errors.Is(err, fs.ErrPermission) {
 		return Identity{}, fmt.Errorf("read data directory: %w: %s", err, adviceFolder)
 	}
@@ -178,10 +182,11 @@ func (d Directory) Load() (Identity, error) {
 // member that is about to use it, the rest of a creation that a crash cut short, and what mkfs
 // puts into the root of a volume.
 func foreignName(name string) bool {
-	return name != LockFile && name != foundingFile && name != identityTemporary && name != "lost+found"
+	name = strings.TrimSuffix(name, temporarySuffix)
+	return name != LockFile && name != foundingFile && name != IdentityFile && name != startsFile && name != recallFile && name != "lost+found"
 }
 
-func (d Directory) read(name string) (text string, err error) {
+func (d Directory) read(name string, limit int64) (text string, err error) {
 	f, err := d.FS.Open(name)
 	if err != nil {
 		return "", err
@@ -191,8 +196,8 @@ func (d Directory) read(name string) (text string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if size > identityBytesMax {
-		return "", fmt.Errorf("it has %d bytes, at most %d are expected", size, identityBytesMax)
+	if size > limit {
+		return "", fmt.Errorf("it has %d bytes, at most %d are expected", size, limit)
 	}
 	b := make([]byte, size)
 	if n, err := f.ReadAt(b, 0); n < len(b) {
@@ -218,7 +223,7 @@ func (d Directory) Verify(have, want Identity) error {
 // directory that is not empty is refused as by Load, one that has an identity with
 // *OccupiedError.
 func (d Directory) Create(id Identity) error {
-	if !validID(id.ClusterID) || !validID(id.MemberID) || strings.ContainsAny(id.MadeBy, " \n") || id.MadeBy == "" {
+	if !validID(id.ClusterID) || !validID(id.MemberID) || id.Directory == 0 || strings.ContainsAny(id.MadeBy, " \n") || id.MadeBy == "" {
 		return fmt.Errorf("%w: cluster %x, member %x, made by %q", errIdentity, id.ClusterID, id.MemberID, id.MadeBy)
 	}
 	id.Format = FormatNewest
@@ -241,12 +246,17 @@ func (d Directory) Create(id Identity) error {
 	if err := d.FS.SyncDir(d.Path); err != nil {
 		return fmt.Errorf("sync data directory: %w", err)
 	}
-	temporary := path.Join(d.Path, identityTemporary)
+	return d.replace(IdentityFile, text)
+}
+
+// replace writes a file of the directory, durably and in one step.
+func (d Directory) replace(name, text string) error {
+	temporary := path.Join(d.Path, name+temporarySuffix)
 	if err := d.write(temporary, text); err != nil {
-		return fmt.Errorf("write identity: %w", err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	if err := d.FS.Rename(temporary, path.Join(d.Path, IdentityFile)); err != nil {
-		return fmt.Errorf("rename identity: %w", err)
+	if err := d.FS.Rename(temporary, path.Join(d.Path, name)); err != nil {
+		return fmt.Errorf("rename %s: %w", name, err)
 	}
 	if err := d.FS.SyncDir(d.Path); err != nil {
 		return fmt.Errorf("sync data directory: %w", err)
@@ -293,8 +303,8 @@ func (d Directory) write(name, text string) (err error) {
 }
 
 func (id *Identity) encode() string {
-	text := fmt.Sprintf("%s\nformat %d\nmade-by %s\ncluster %016x\nmember %016x\nname %s\n",
-		identityTitle, id.Format, id.MadeBy, id.ClusterID, id.MemberID, strconv.Quote(id.Name))
+	text := fmt.Sprintf("%s\nformat %d\nmade-by %s\ncluster %016x\nmember %016x\ndirectory %016x\nname %s\n",
+		identityTitle, id.Format, id.MadeBy, id.ClusterID, id.MemberID, id.Directory, strconv.Quote(id.Name))
 	return fmt.Sprintf("%scrc32c %08x\n", text, checksum(text))
 }
 
@@ -326,16 +336,17 @@ func (d Directory) decode(text string) (Identity, error) {
 
 // decodeFirst reads the lines of format 1. What it accepts is exactly what encode writes.
 func (id *Identity) decodeFirst(text string, lines []string) error {
-	if len(lines) != 8 {
+	if len(lines) != 9 {
 		return errLines
 	}
-	if covered := strings.TrimSuffix(text, lines[6]+"\n"); lines[6] != fmt.Sprintf("crc32c %08x", checksum(covered)) {
+	if covered := strings.TrimSuffix(text, lines[7]+"\n"); lines[7] != fmt.Sprintf("crc32c %08x", checksum(covered)) {
 		return errChecksum
 	}
-	var errs [3]error
+	var errs [4]error
 	id.ClusterID, errs[0] = strconv.ParseUint(strings.TrimPrefix(lines[3], "cluster "), 16, 64)
 	id.MemberID, errs[1] = strconv.ParseUint(strings.TrimPrefix(lines[4], "member "), 16, 64)
-	id.Name, errs[2] = strconv.Unquote(strings.TrimPrefix(lines[5], "name "))
+	id.Directory, errs[2] = strconv.ParseUint(strings.TrimPrefix(lines[5], "directory "), 16, 64)
+	id.Name, errs[3] = strconv.Unquote(strings.TrimPrefix(lines[6], "name "))
 	if errors.Join(errs[:]...) != nil {
 		return errLines
 	}

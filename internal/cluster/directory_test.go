@@ -14,13 +14,14 @@ import (
 
 const testDir = "/var/lib/okapi"
 
-var testIdentity = Identity{Format: FormatNewest, MadeBy: "0.1.0", ClusterID: 0xcdf818194e3a8c32, MemberID: 0x8e9e05c52164694d, Name: "n1"}
+var testIdentity = Identity{Format: FormatNewest, MadeBy: "0.1.0", ClusterID: 0xcdf818194e3a8c32, MemberID: 0x8e9e05c52164694d, Directory: 0x1f2e3d4c5b6a7988, Name: "n1"}
 
 const testText = `okapi data directory
 format 1
 made-by 0.1.0
 cluster cdf818194e3a8c32
 member 8e9e05c52164694d
+directory 1f2e3d4c5b6a7988
 name "n1"
 `
 
@@ -41,7 +42,7 @@ func put(t *testing.T, mem *vfs.Mem, name, text string) {
 }
 
 func TestIdentityGolden(t *testing.T) {
-	const want = testText + "crc32c 89facbc2\n"
+	const want = testText + "crc32c de776f13\n"
 	if got := testIdentity.encode(); got != want {
 		t.Errorf("encode = %s\nwant     %s", got, want)
 	}
@@ -93,7 +94,7 @@ func TestCreateRefusesIncompleteIdentity(t *testing.T) {
 }
 
 func TestRestOfAnEmptyDirectoryIsTolerated(t *testing.T) {
-	for _, name := range []string{LockFile, identityTemporary, "lost+found"} {
+	for _, name := range []string{LockFile, IdentityFile + temporarySuffix, "lost+found"} {
 		d, mem := newDirectory()
 		put(t, mem, name, "half")
 		if _, err := d.Load(); !errors.Is(err, ErrNoIdentity) {

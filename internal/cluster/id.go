@@ -65,3 +65,7 @@ func hashID(text []byte) uint64 {
 func validID(id uint64) bool {
 	return id != 0 && id < math.MaxUint64-1
 }
+
+// Token is what stands for the token of --initial-cluster-token in the ids of members that are added later, when the flag is
+// history: the id of the cluster, which the token is in.
+func Token(clusterID uint64) string { return strconv.FormatUint(clusterID, 16) }

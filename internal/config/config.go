@@ -28,6 +28,8 @@ type Config struct {
 	DataDir string
 	// SnapshotBytes is how many bytes of log are written between two snapshots.
 	SnapshotBytes int64
+	// SnapshotRate bounds, in bytes a second, a snapshot that is sent to another member; 0 is no bound.
+	SnapshotRate int64
 
 	// ListenClientURLs are where etcd clients are served: http, an IP address and a port each.
 	ListenClientURLs []string
@@ -140,6 +142,7 @@ func Default() Config {
 		Name:                "default",
 		DataDir:             "./okapi.data",
 		SnapshotBytes:       64 << 20,
+		SnapshotRate:        64 << 20,
 		ListenClientURLs:    []string{"http://127.0.0.1:2379"},
 		ListenZooKeeper:     []string{"127.0.0.1:2181"},
 		ListenPeerURLs:      []string{"http://127.0.0.1:2380"},

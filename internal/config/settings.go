@@ -53,6 +53,7 @@ func (c *Config) memberRows() []row {
 		{"name", groupMember, "Name of this member, one of those in --initial-cluster.", "", text{&c.Name}},
 		{"data-dir", groupMember, "Folder for everything durable; it belongs to this member alone.", "", text{&c.DataDir}},
 		{"snapshot-bytes", groupMember, "Bytes of log between two snapshots.", "", size{&c.SnapshotBytes}},
+		{"snapshot-rate", groupMember, "Bound, in bytes a second, on a snapshot that is sent to a member that lags; 0 is no bound.", "", size{&c.SnapshotRate}},
 		{"log-level", groupMember, "Least severity to log: debug, info, warn or error.", "", text{&c.LogLevel}},
 
 		{"listen-client-urls", groupClients, "Where etcd clients are served.", "", list{&c.ListenClientURLs, "URLs"}},

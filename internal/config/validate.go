@@ -87,6 +87,7 @@ func (v *validator) member() {
 	c := v.config
 	v.problem(c.Name != "" && !strings.ContainsAny(c.Name, "=, \t\n"), "name", "%q: want a name without blanks, commas and equal signs", c.Name)
 	v.problem(c.DataDir != "", "data-dir", "is empty: name a folder")
+	v.problem(c.SnapshotRate >= 0, "snapshot-rate", "%d: want 0 or more", c.SnapshotRate)
 	v.problem(c.SnapshotBytes >= minSnapshot, "snapshot-bytes", "%d: want at least %d", c.SnapshotBytes, minSnapshot)
 	_, err := telemetry.ParseLevel(c.LogLevel)
 	v.problem(err == nil, "log-level", "%q: want one of %s", c.LogLevel, telemetry.Levels)

@@ -5,7 +5,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
@@ -13,15 +12,14 @@ import (
 type clusterServer struct {
 	pb.UnimplementedClusterServer
 
-	kv      *kvServer
-	members cluster.Membership
+	kv *kvServer
 }
 
 // MemberList implements etcdserverpb.ClusterServer.
 func (c *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
 	out := &pb.MemberListResponse{}
 	err := c.kv.read(ctx, !r.GetLinearizable(), func(v state.View) state.Code {
-		out.Members = replyMembers(c.members, state.Members(v))
+		out.Members = replyMembers(state.Members(v))
 		return state.OK
 	})
 	if err != nil {

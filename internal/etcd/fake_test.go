@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
@@ -53,7 +52,7 @@ type fakeReplica struct {
 
 func newFakeReplica() *fakeReplica {
 	f := &fakeReplica{
-		machine: state.New(1),
+		machine: state.Found(1, threeMembers()),
 		status:  Status{ClusterID: 7, MemberID: 3, LeaderID: 3, Term: 5},
 		holding: make(chan struct{}, 64),
 	}
@@ -310,12 +309,12 @@ func (f *fakeReplica) FreeMemory() {
 }
 
 // threeMembers are the members of the cluster in tests; 3 is the one that is asked.
-func threeMembers() cluster.Membership {
-	return cluster.Membership{Members: []cluster.Member{
+func threeMembers() []state.Member {
+	return []state.Member{
 		{ID: 3, Name: "n3", PeerURLs: []string{"http://p3:2380"}},
 		{ID: 4, Name: "n4", PeerURLs: []string{"http://p4:2380", "http://q4:2380"}},
-		{ID: 5, Name: "n5", PeerURLs: []string{"http://p5:2380"}, Learner: true},
-	}}
+		{ID: 5, Name: "n5", PeerURLs: []string{"http://p5:2380"}, Role: command.Learner},
+	}
 }
 
 // set changes the script while the server runs.
@@ -355,7 +354,7 @@ type running struct {
 func serve(t testing.TB, change func(*Options)) *running {
 	t.Helper()
 	r := &running{replica: newFakeReplica(), listener: bufconn.Listen(1 << 16), ended: make(chan error, 1)}
-	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica, Leases: r.replica, Upkeep: r.replica, Members: threeMembers()}
+	o := Options{Listeners: []net.Listener{r.listener}, Replica: r.replica, Leases: r.replica, Upkeep: r.replica}
 	if change != nil {
 		change(&o)
 	}
@@ -407,7 +406,7 @@ func (r *running) web() *http.Client {
 
 // restart begins anew with other settings; the caller holds mu.
 func (f *fakeReplica) restart(s *command.Settings) {
-	f.machine, f.index = state.New(1), 0
+	f.machine, f.index = state.Found(1, threeMembers()), 0
 	f.apply(&command.Bootstrap{Settings: *s})
 }
 

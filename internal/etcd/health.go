@@ -106,7 +106,7 @@ func (p *probes) checkCorruption(context.Context) error {
 }
 
 func (p *probes) checkVoter(context.Context) error {
-	if self, _ := p.members.ByID(p.kv.replica.Status().MemberID); self.Learner {
+	if role, _ := p.kv.role(p.kv.replica.Status().MemberID); role == command.Learner {
 		return errors.New("not supported for learner")
 	}
 	return nil

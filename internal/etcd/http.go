@@ -7,7 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/telemetry"
 )
@@ -26,7 +25,7 @@ const (
 // port (etcd: server/etcdserver/api/etcdhttp).
 type probes struct {
 	kv      *kvServer
-	members cluster.Membership
+	admin   http.Handler // nil: nobody
 	metrics *telemetry.Metrics
 	log     *slog.Logger
 }
@@ -38,6 +37,9 @@ func (p *probes) handler() http.Handler {
 	p.handleChecks(mux, "livez", p.livezChecks())
 	p.handleChecks(mux, "readyz", p.readyzChecks())
 	mux.HandleFunc("/version", p.serveVersion)
+	if p.admin != nil {
+		mux.Handle("/okapi/", p.admin)
+	}
 	registry := p.metrics.Registry()
 	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	return mux

@@ -143,3 +143,13 @@ func bodyOf[T any](r *state.Result) *T {
 func (k *kvServer) header(revision int64) *pb.ResponseHeader {
 	return header(k.replica.Status(), revision)
 }
+
+// role returns what a member is; ok is false if there is no member of that id.
+func (k *kvServer) role(id uint64) (role command.Role, ok bool) {
+	k.replica.Read(func(v state.View) {
+		var m state.Member
+		m, ok = state.Members(v).ByID(id)
+		role = m.Role
+	})
+	return role, ok
+}

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/okapi-kv/okapi/internal/clock"
-	"github.com/okapi-kv/okapi/internal/cluster"
+	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/telemetry"
 )
@@ -35,7 +35,6 @@ type maintenanceServer struct {
 
 	kv      *kvServer
 	upkeep  Upkeep
-	members cluster.Membership
 	metrics *telemetry.Metrics
 	clock   clock.Clock
 	// hashing holds a token while HashKV runs. It walks over everything and holds history back, so there is one
@@ -46,10 +45,10 @@ type maintenanceServer struct {
 // Status implements etcdserverpb.MaintenanceServer. It is answered from this member alone, also without a leader.
 func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
 	s := m.kv.replica.Status()
-	self, _ := m.members.ByID(s.MemberID)
 	var out *pb.StatusResponse
 	m.kv.replica.Read(func(v state.View) { out = replyStatus(s, v) })
-	out.IsLearner = self.Learner
+	role, _ := m.kv.role(s.MemberID)
+	out.IsLearner = role != command.Voter
 	return out, nil
 }
 
@@ -143,7 +142,7 @@ func (m *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequ
 	if s := m.kv.replica.Status(); s.MemberID != s.LeaderID {
 		return nil, rpctypes.ErrGRPCNotLeader
 	}
-	if target, known := m.members.ByID(r.GetTargetID()); !known || target.Learner {
+	if role, known := m.kv.role(r.GetTargetID()); !known || role != command.Voter {
 		return nil, rpctypes.ErrGRPCBadLeaderTransferee
 	}
 	limited, cancel := context.WithTimeout(ctx, m.kv.requestTimeout)

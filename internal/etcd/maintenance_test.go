@@ -18,7 +18,6 @@ func TestMemberList(t *testing.T) {
 	ctx, c := context.Background(), pb.NewClusterClient(s.conn)
 	s.replica.set(func() {
 		s.replica.apply(&command.PublishMember{ID: 3, Name: "three", ClientURLs: []string{"http://c3:2379", "http://d3:2379"}})
-		s.replica.apply(&command.PublishMember{ID: 77, Name: "removed", ClientURLs: []string{"http://gone:2379"}})
 	})
 	want := &pb.MemberListResponse{
 		Header: &pb.ResponseHeader{ClusterId: 7, MemberId: 3, RaftTerm: 5},

@@ -5,7 +5,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
-	"github.com/okapi-kv/okapi/internal/cluster"
+	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/invariant"
 )
@@ -123,16 +123,12 @@ func replyStatus(s Status, v state.View) *pb.StatusResponse {
 	return out
 }
 
-// replyMembers is the members in the form of the wire: their ids and peer URLs as the cluster was founded, and the rest as
-// each has said it itself. One that has never started has said nothing; it goes by the name that it was founded under.
-func replyMembers(members cluster.Membership, said []state.Member) []*pb.Member {
-	out := make([]*pb.Member, len(members.Members))
-	for i, m := range members.Members {
-		out[i] = &pb.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, IsLearner: m.Learner}
-		for j := range said {
-			if said[j].ID == m.ID {
-				out[i].Name, out[i].ClientURLs = said[j].Name, said[j].ClientURLs
-			}
+// replyMembers is the members in the form of the wire. Observers, which etcd does not know, are learners there.
+func replyMembers(ms state.Membership) []*pb.Member {
+	out := make([]*pb.Member, len(ms.Members))
+	for i, m := range ms.Members {
+		out[i] = &pb.Member{
+			ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.Role != command.Voter,
 		}
 	}
 	return out

@@ -22,7 +22,6 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/okapi-kv/okapi/internal/clock"
-	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/telemetry"
 )
@@ -37,8 +36,8 @@ type Options struct {
 	Replica Replica
 	// Upkeep is the same member as the calls of Maintenance want it.
 	Upkeep Upkeep
-	// Members are the members of the cluster. Which URLs clients reach them by is in the state.
-	Members cluster.Membership
+	// Admin serves HTTP requests under /okapi/; nil serves none.
+	Admin http.Handler
 	// Metrics is where the door counts, and what /metrics shows. Without it, it counts for itself alone.
 	Metrics *telemetry.Metrics
 
@@ -163,7 +162,7 @@ func New(o Options) *Server {
 		},
 		grpc:   newGRPC(o, counted),
 		health: grpchealth.NewServer(), // the service "" is SERVING
-		http:   newHTTP(o, &probes{kv: kv, members: o.Members, metrics: o.Metrics, log: o.Logger}),
+		http:   newHTTP(o, &probes{kv: kv, admin: o.Admin, metrics: o.Metrics, log: o.Logger}),
 
 		watch:    newWatchServer(o, draining),
 		leader:   leader,
@@ -178,9 +177,9 @@ func New(o Options) *Server {
 func (s *Server) register(kv *kvServer) {
 	o := &s.options
 	pb.RegisterKVServer(s.grpc, kv)
-	pb.RegisterClusterServer(s.grpc, &clusterServer{kv: kv, members: o.Members})
+	pb.RegisterClusterServer(s.grpc, &clusterServer{kv: kv})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{
-		kv: kv, upkeep: o.Upkeep, members: o.Members, metrics: o.Metrics, clock: o.Clock, hashing: make(chan struct{}, 1),
+		kv: kv, upkeep: o.Upkeep, metrics: o.Metrics, clock: o.Clock, hashing: make(chan struct{}, 1),
 	})
 	pb.RegisterWatchServer(s.grpc, s.watch)
 	pb.RegisterLeaseServer(s.grpc, &leaseServer{

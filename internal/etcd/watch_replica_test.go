@@ -54,6 +54,7 @@ func (f aloneFeed) Cancel() {
 // nowhere is the transport of who has no peers.
 type nowhere struct{}
 
+func (nowhere) SetPeers(map[uint64][]string)               {}
 func (nowhere) Send(uint64, []byte)                        {}
 func (nowhere) SendSnapshot(uint64, []byte, io.ReadCloser) {}
 
@@ -61,7 +62,7 @@ func (nowhere) SendSnapshot(uint64, []byte, io.ReadCloser) {}
 func runAlone(t *testing.T) alone {
 	t.Helper()
 	disk, err := replica.OpenDisk(replica.DiskOptions{
-		FS: vfs.NewMem(1), Dir: "data", Identity: wal.Identity{ClusterID: 7, MemberID: 1}, Voters: []uint64{1}, SegmentBytes: 1 << 20,
+		FS: vfs.NewMem(1), Dir: "data", Identity: wal.Identity{ClusterID: 7, MemberID: 1}, Founders: []state.Member{{ID: 1, PeerURLs: []string{"http://p1:1"}}}, SegmentBytes: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)

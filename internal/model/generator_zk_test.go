@@ -174,7 +174,11 @@ func (g *generator) sessionChange() scripted {
 
 // upkeepCommand draws a compaction, an alarm, a reaping, what a member says of itself or a repeated bootstrap.
 func (g *generator) upkeepCommand() scripted {
-	switch g.r.IntN(11) {
+	switch g.r.IntN(13) {
+	case 12:
+		return scripted{proposal: command.Proposal{Command: g.memberChange()}}
+	case 11:
+		return scripted{proposal: command.Proposal{Command: &command.SetLevel{Level: uint64(g.r.IntN(4))}}}
 	case 10:
 		urls := []string{"http://a:1", "http://b:2"}[:g.r.IntN(3)]
 		return scripted{proposal: command.Proposal{Command: &command.PublishMember{
@@ -205,4 +209,19 @@ func (g *generator) upkeepCommand() scripted {
 		slices.Sort(candidates)
 		return scripted{current: !g.oneIn(8), proposal: command.Proposal{Command: &command.Reap{Path: pick(g, candidates), Czxid: 1}}}
 	}
+}
+
+// memberChange draws a change of one or two members, most of them possible.
+func (g *generator) memberChange() *command.ChangeMembers {
+	c := &command.ChangeMembers{Verdict: command.Proceed}
+	if g.oneIn(6) {
+		c.Verdict, c.Behind = command.Verdict(g.r.IntN(5)), uint64(g.r.IntN(3))
+	}
+	for range 1 + g.r.IntN(2) {
+		c.Changes = append(c.Changes, command.MemberChange{
+			Action: command.MemberAction(g.r.IntN(5)), ID: uint64(g.r.IntN(12)), Role: command.Role(g.r.IntN(4)),
+			PeerURLs: []string{"http://p:1", "http://p:2", "http://p:3", "http://p:4"}[g.r.IntN(4):][:g.r.IntN(2)],
+		})
+	}
+	return c
 }

@@ -136,7 +136,7 @@ func drawSegments(r *rand.Rand, mix mix, count int) []segment {
 // applySegments applies proposals in batches of the sizes that it is told.
 func applySegments(segments []segment, size func() int) (digest uint64, results []state.Result, events []state.Event) {
 	const indexes = 1000 // a segment uses up this many indexes, so that all machines end at the same one
-	m := state.New(1)
+	m := state.Found(1, founders())
 	var out state.Output
 	for i, s := range segments {
 		index, left := uint64(i*indexes), s.proposals

@@ -1,9 +1,6 @@
 package model
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
@@ -22,8 +19,7 @@ type Model struct {
 
 	leases map[int64]*lease
 	alarms map[state.Alarm]bool
-	// members is what each member said of itself last.
-	members map[uint64]state.Member
+	cast   cast
 
 	// compacted is the floor of the plain keys, -1 if there is none.
 	compacted int64
@@ -50,13 +46,13 @@ type step struct {
 	atEnd []func()
 }
 
-// New returns the model of an empty cluster, which takes no command but Bootstrap.
-func New() *Model {
+// New returns the model of an empty cluster of these members, which takes no command but Bootstrap.
+func New(founders ...state.Member) *Model {
 	m := &Model{
 		revision: 1, compacted: -1, treeFloor: -1,
 		keys: newSpace[key](), nodes: newSpace[node](),
 		do:     &step{},
-		leases: map[int64]*lease{}, alarms: map[state.Alarm]bool{}, members: map[uint64]state.Member{},
+		leases: map[int64]*lease{}, alarms: map[state.Alarm]bool{}, cast: newCast(founders),
 	}
 	for path, n := range firstNodes() {
 		m.nodes.live[path] = n
@@ -91,15 +87,6 @@ func (m *Model) Revision() int64 { return m.revision }
 
 // Zxid returns the zxid of the last numbered command.
 func (m *Model) Zxid() int64 { return m.zxid }
-
-// Members returns what members said of themselves, by id.
-func (m *Model) Members() []state.Member {
-	var list []state.Member
-	for _, id := range slices.Sorted(maps.Keys(m.members)) {
-		list = append(list, m.members[id])
-	}
-	return list
-}
 
 // carryOut does one command. The step it returns is nil if the command was refused.
 func (m *Model) carryOut(p *command.Proposal) (state.Result, *step) {
@@ -168,7 +155,7 @@ func (m *Model) admit(p *command.Proposal) state.Code {
 func numbered(c command.Command) bool {
 	switch c.Kind() {
 	case command.KindBootstrap, command.KindAttachSession, command.KindLeaseGrant,
-		command.KindCompact, command.KindAlarm, command.KindPublishMember:
+		command.KindCompact, command.KindAlarm, command.KindPublishMember, command.KindChangeMembers, command.KindSetLevel:
 		return false
 	default:
 		return true
@@ -210,9 +197,11 @@ func (m *Model) execute(c *command.Caller, cmd command.Command) (any, state.Code
 	case *command.Bootstrap:
 		return nil, m.bootstrap(cmd)
 	case *command.PublishMember:
-		m.do.atEnd = append(m.do.atEnd, func() {
-			m.members[cmd.ID] = state.Member{ID: cmd.ID, Name: cmd.Name, ClientURLs: cmd.ClientURLs}
-		})
+		return nil, m.publishMember(cmd)
+	case *command.ChangeMembers:
+		return nil, m.changeMembers(cmd)
+	case *command.SetLevel:
+		m.do.atEnd = append(m.do.atEnd, func() { m.cast.level = max(m.cast.level, cmd.Level) })
 		return nil, state.OK
 	default:
 		return nil, state.Unimplemented

@@ -51,7 +51,14 @@ type player struct {
 	pinned  *pinned
 }
 
-func newPlayer() *player { return &player{model: New(), machine: state.New(1)} }
+// founders are the members that every script begins with.
+func founders() []state.Member {
+	return []state.Member{{ID: 1, Name: "n1", PeerURLs: []string{"http://p:1"}}, {ID: 2, PeerURLs: []string{"http://p:2"}}}
+}
+
+func newPlayer() *player {
+	return &player{model: New(founders()...), machine: state.Found(1, founders())}
+}
 
 // fill returns the proposals of an entry as they stand now.
 func (p *player) fill(e *entry) []command.Proposal {
@@ -257,8 +264,8 @@ func (p *player) compareReads(r *rand.Rand) string {
 		return fmt.Sprintf("view at revision %d zxid %x time %d index %d term %d, want %d %x %d %d %d",
 			v.Revision(), v.Zxid(), v.Time(), index, term, m.revision, m.zxid, m.timeMS, m.index, m.term)
 	}
-	if members := m.Members(); differ(members, state.Members(v)) != "" {
-		return fmt.Sprintf("members %v, want %v", state.Members(v), members)
+	if members, level := m.Members(); differ(members, state.Members(v)) != "" || level != state.Level(v) {
+		return fmt.Sprintf("members %v at level %d, want %v at %d", state.Members(v), state.Level(v), members, level)
 	}
 	if alarms := m.Alarms(); differ(alarms, v.Alarms()) != "" {
 		return fmt.Sprintf("alarms %v, want %v", v.Alarms(), alarms)

@@ -40,26 +40,39 @@ func (a *Applier) Apply(job *Apply) (Applied, error) {
 		}
 	}
 	done.Bootstrapped = a.store.bootstrapped()
+	done.Members = a.store.members()
 	return done, nil
+}
+
+// decode takes an entry apart: what is for the state machine goes into the batch, and the configuration becomes that
+// after the entry.
+func (a *Applier) decode(e *raftpb.Entry, done *Applied) (err error) {
+	a.batch.Time, a.batch.Proposals = 0, a.batch.Proposals[:0]
+	switch {
+	case e.GetType() != raftpb.EntryNormal:
+		cc, err := decodeChange(e, &a.batch)
+		if err != nil {
+			return err
+		}
+		a.conf, err = a.configure(e, cc, a.store.published(), done)
+		return err
+	case len(e.GetData()) > 0:
+		return command.DecodeBatch(e.GetData(), &a.batch)
+	}
+	return nil
 }
 
 func (a *Applier) applyEntry(e *raftpb.Entry, done *Applied) error {
 	a.logged += entryBytes(e)
-	a.batch.Time, a.batch.Proposals = 0, a.batch.Proposals[:0]
-	switch {
-	case e.GetType() != raftpb.EntryNormal:
-		if err := a.changeConf(e, done); err != nil {
-			return err
-		}
-	case len(e.GetData()) > 0:
-		if err := command.DecodeBatch(e.GetData(), &a.batch); err != nil {
-			return err
-		}
+	if err := a.decode(e, done); err != nil {
+		return err
 	}
 	a.store.apply(&state.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Batch: a.batch}, a.conf, &a.out)
 	done.Leases = append(done.Leases, a.out.Leases...)
 	for i := range a.batch.Proposals {
-		a.counts.add(a.batch.Proposals[i].Command, &a.out.Results[i])
+		c := a.batch.Proposals[i].Command
+		a.counts.add(c, &a.out.Results[i])
+		done.MembersChanged = done.MembersChanged || c.Kind() == command.KindChangeMembers
 	}
 	a.publish(e.GetTerm())
 	return nil

@@ -34,6 +34,14 @@ func (a *archive) maybeBegin() {
 	}
 }
 
+// beginNow begins a snapshot unless one is under way; who wanted it asks again.
+func (a *archive) beginNow() {
+	select {
+	case a.begin <- struct{}{}:
+	default:
+	}
+}
+
 // run writes snapshots while the member serves. A snapshot that cannot be written is reported and
 // tried again later; the log is kept meanwhile.
 func (a *archive) run(ctx context.Context) error {

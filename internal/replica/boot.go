@@ -43,8 +43,8 @@ type DiskOptions struct {
 	FS       vfs.FS
 	Dir      string
 	Identity wal.Identity
-	// Voters are those with which the cluster was founded.
-	Voters []uint64
+	// Founders are those with which the cluster was founded; nobody for a member that joins.
+	Founders []state.Member
 	// SegmentBytes is the size of a segment of the log; 0 is the default of wal.
 	SegmentBytes int64
 	// Seed is for state.New.
@@ -52,13 +52,13 @@ type DiskOptions struct {
 }
 
 // OpenDisk reads what a member holds in its directory. One that has never held a member starts the empty state with
-// the given voters.
+// the given founders, or without them waits to be told the state.
 func OpenDisk(o DiskOptions) (*Disk, error) {
 	d := &Disk{FS: o.FS, Dir: o.Dir, Seed: o.Seed}
 	if err := vfs.MakeFolder(o.FS, o.Dir); err != nil {
 		return nil, err
 	}
-	if err := d.bootstrap(o.Voters); err != nil {
+	if err := d.bootstrap(o.Founders); err != nil {
 		return nil, err
 	}
 	log, found, err := wal.Open(o.FS, path.Join(o.Dir, walFolder), o.Identity, wal.Options{SegmentBytes: o.SegmentBytes})
@@ -71,9 +71,10 @@ func OpenDisk(o DiskOptions) (*Disk, error) {
 	return d, nil
 }
 
-// bootstrap writes the snapshot of the empty state if the directory holds neither log nor snapshots. It
-// is written before the log, so a crash in between only writes it again.
-func (d *Disk) bootstrap(voters []uint64) error {
+// bootstrap writes the snapshot of the state before everything if the directory holds neither log nor snapshots. It
+// is written before the log, so a crash in between only writes it again. Founders begin behind the entry that founded the
+// cluster; who joins begins before it, in no configuration, so that the leader sends it everything.
+func (d *Disk) bootstrap(founders []state.Member) error {
 	dir := path.Join(d.Dir, snapshotFolder)
 	have, err := snapshot.List(d.FS, dir)
 	if err != nil || len(have) > 0 {
@@ -82,14 +83,17 @@ func (d *Disk) bootstrap(voters []uint64) error {
 	if names, err := d.FS.ReadDir(path.Join(d.Dir, walFolder)); err == nil && len(names) > 0 {
 		return fmt.Errorf("%s holds a log but no snapshot: files were removed; replace this member", d.Dir)
 	}
-	w, err := snapshot.Create(d.FS, dir, snapshot.Meta{
-		Index: bootIndex, Term: bootTerm, Payload: encodeConf(&raftpb.ConfState{Voters: voters}),
-	})
+	m, meta := state.Found(0, founders), snapshot.Meta{} // written and forgotten
+	if len(founders) > 0 {
+		m.Apply(&state.Entry{Index: bootIndex, Term: bootTerm}, new(state.Output), nil)
+		meta.Index, meta.Term = bootIndex, bootTerm
+	}
+	members := state.Members(m.View())
+	meta.Payload = encodeConf(&raftpb.ConfState{Voters: members.Voters(), Learners: members.Learners()})
+	w, err := snapshot.Create(d.FS, dir, meta)
 	if err != nil {
 		return err
 	}
-	m := state.New(0) // written and forgotten
-	m.Apply(&state.Entry{Index: bootIndex, Term: bootTerm}, new(state.Output), nil)
 	if err := m.Export(m.View(), w); err != nil {
 		return fmt.Errorf("write the first snapshot: %w", err)
 	}
@@ -135,7 +139,7 @@ func (d *Disk) load(log *wal.Log, found *wal.Recovered) error {
 	if d.Hard.Term < newest.Term {
 		d.Boot.Hard.Vote = new(uint64(0)) // the vote was of an older term
 	}
-	d.Boot.Leases = leasesOf(m.View())
+	d.Boot.Leases, d.Boot.Members = leasesOf(m.View()), state.Members(m.View())
 	return nil
 }
 

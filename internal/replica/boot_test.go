@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,8 +17,16 @@ import (
 
 var testIdentity = wal.Identity{ClusterID: 9, MemberID: 1}
 
+// founders are members 1 to n.
+func founders(n uint64) (list []state.Member) {
+	for id := uint64(1); id <= n; id++ {
+		list = append(list, state.Member{ID: id, Name: fmt.Sprintf("n%d", id), PeerURLs: []string{fmt.Sprintf("http://p%d:1", id)}})
+	}
+	return list
+}
+
 func openTestDisk(fs vfs.FS) (*Disk, error) {
-	return OpenDisk(DiskOptions{FS: fs, Dir: "data", Identity: testIdentity, Voters: []uint64{1, 2, 3}, SegmentBytes: 64 << 10})
+	return OpenDisk(DiskOptions{FS: fs, Dir: "data", Identity: testIdentity, Founders: founders(3), SegmentBytes: 64 << 10})
 }
 
 // bootWorld opens a fresh disk, appends entries 2 to 9 of term 2, and closes it.

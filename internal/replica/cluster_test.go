@@ -51,6 +51,9 @@ func (c *cluster) member(id uint64) *running {
 	return c.members[id]
 }
 
+// SetPeers implements Transport.
+func (w wire) SetPeers(map[uint64][]string) {}
+
 // Send implements Transport.
 func (w wire) Send(to uint64, frame []byte) {
 	if frameKind(frame[0]) == frameTouch {
@@ -83,7 +86,7 @@ func (w wire) SendSnapshot(to uint64, header []byte, body io.ReadCloser) {
 func (c *cluster) start(id uint64) {
 	c.t.Helper()
 	disk, err := OpenDisk(DiskOptions{
-		FS: c.disks[id], Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: id}, Voters: []uint64{1, 2, 3}, SegmentBytes: 64 << 10,
+		FS: c.disks[id], Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: id}, Founders: founders(3), SegmentBytes: 64 << 10,
 	})
 	if err != nil {
 		c.t.Fatal(err)

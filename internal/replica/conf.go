@@ -7,37 +7,43 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
 )
 
-// changeConf decodes a configuration change and keeps the configuration as of this entry, which a
-// snapshot taken here must carry.
-func (a *Applier) changeConf(e *raftpb.Entry, done *Applied) error {
-	change, err := decodeConfChange(e)
-	if err != nil {
-		return err
-	}
-	conf, err := nextConf(a.conf, change, e.GetIndex())
-	if err != nil {
-		return err
-	}
-	a.conf = conf
-	done.Changes = append(done.Changes, change)
-	return nil
-}
-
-func decodeConfChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
-	if e.GetType() == raftpb.EntryConfChange {
-		cc := new(raftpb.ConfChange)
-		if err := proto.Unmarshal(e.GetData(), cc); err != nil {
-			return nil, fmt.Errorf("decode configuration change: %w", err)
-		}
-		return cc.AsV2(), nil
+// decodeChange decodes an entry that changes the configuration. What the state machine is to do goes into batch; an entry
+// that leaves a joint configuration has nothing for it.
+func decodeChange(e *raftpb.Entry, batch *command.Batch) (*raftpb.ConfChangeV2, error) {
+	if e.GetType() != raftpb.EntryConfChangeV2 {
+		return nil, fmt.Errorf("decode configuration change: %w: type %v", errConf, e.GetType())
 	}
 	cc := new(raftpb.ConfChangeV2)
 	if err := proto.Unmarshal(e.GetData(), cc); err != nil {
 		return nil, fmt.Errorf("decode configuration change: %w", err)
 	}
-	return cc, nil
+	if len(cc.GetContext()) == 0 {
+		return cc, nil
+	}
+	return cc, command.DecodeBatch(cc.GetContext(), batch)
+}
+
+// configure returns the configuration after an entry, of which batch is the state machine's part: that before it if the
+// state machine is about to refuse the change. v is the state before the entry.
+func (a *Applier) configure(e *raftpb.Entry, cc *raftpb.ConfChangeV2, v state.View, done *Applied) (*raftpb.ConfState, error) {
+	done.ConfIndex = e.GetIndex()
+	for i := range a.batch.Proposals {
+		c, ok := a.batch.Proposals[i].Command.(*command.ChangeMembers)
+		if ok && !state.WouldChange(v, c) {
+			return a.conf, nil
+		}
+	}
+	conf, err := nextConf(a.conf, cc, e.GetIndex())
+	if err != nil {
+		return nil, err
+	}
+	done.Changes = append(done.Changes, cc)
+	return conf, nil
 }
 
 // nextConf computes the configuration after a change, as raft does.

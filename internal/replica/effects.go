@@ -29,6 +29,8 @@ type Pending struct {
 	LeaderOnly bool
 	// foreign commands came from another member.
 	foreign bool
+	// change says that it is a command.ChangeMembers.
+	change bool
 }
 
 // Read asks for a read index; ID is given back in ReadReady.
@@ -37,8 +39,9 @@ type Read struct{ ID uint64 }
 // Appended says that an Append is durable and, if it has a snapshot, that this is installed.
 type Appended struct {
 	Append *Append
-	// Leases and Bootstrapped describe the installed snapshot.
+	// Leases, Members and Bootstrapped describe the installed snapshot.
 	Leases       []state.LeaseChange
+	Members      state.Membership
 	Bootstrapped bool
 }
 
@@ -48,6 +51,11 @@ type Applied struct {
 	// Changes are the configuration changes among the entries, in order; each is made known to raft
 	// before it hears that the entries are applied.
 	Changes []*raftpb.ConfChangeV2
+	// ConfIndex is the index of the last entry among them that was a configuration change, even a refused one; 0: none.
+	ConfIndex uint64
+	// Members is who belongs to the cluster; MembersChanged says that this may differ from before.
+	Members        state.Membership
+	MembersChanged bool
 	// Leases are what became of sessions and leases.
 	Leases []state.LeaseChange
 	// Bootstrapped says that the cluster has its settings.
@@ -125,11 +133,20 @@ type Effects struct {
 	ReadReady []ReadReady
 	// Answers hold what the leader says to Asks.
 	Answers []Answer
+	// Links says who is to be linked from now on; nil: as before.
+	Links *Links
+	// TakeSnapshot says that a snapshot of our own is wanted now: a member needs one that is newer than what there is.
+	TakeSnapshot bool
+	// Removed says that this member does not belong to the cluster any more: it must stop.
+	Removed bool
 	// Wiped says that this member has lost what it had acknowledged to the leader: it must stop.
 	Wiped bool
 	// NotDone holds numbers of commands that can never take effect.
 	NotDone []uint64
 }
+
+// Links are the members that belong to the cluster, this one included, and those that are about to leave it.
+type Links struct{ Members []state.Member }
 
 // Outgoing is a frame for another member.
 type Outgoing struct {
@@ -186,4 +203,15 @@ func (fx *Effects) reset() {
 		Send: fx.Send[:0], SendSnapshot: fx.SendSnapshot[:0], Append: fx.Append[:0], Apply: fx.Apply[:0],
 		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0], Answers: fx.Answers[:0],
 	}
+}
+
+// addresses are the peer URLs of everybody but self.
+func (l *Links) addresses(self uint64) map[uint64][]string {
+	peers := make(map[uint64][]string, len(l.Members))
+	for _, m := range l.Members {
+		if m.ID != self {
+			peers[m.ID] = m.PeerURLs
+		}
+	}
+	return peers
 }

@@ -34,7 +34,22 @@ var errBusy = errors.New("another snapshot is being received")
 
 // ErrWiped stops a member that came back without what it had acknowledged.
 var ErrWiped = errors.New("the leader remembers entries that this member had stored and that are not in its data directory: " +
-	"the directory was lost, exchanged or rolled back; restore it, or replace this member under a new identity")
+	"the directory was lost, exchanged or rolled back; restore it, or " + adviceReplace)
+
+// adviceReplace is how a member is replaced.
+const adviceReplace = "replace this member: okapi member remove it, okapi member add it as a new one, and start it with an empty --data-dir and " +
+	"--initial-cluster-state existing"
+
+// ErrForgetful stops a member that another one refuses because it once came with what it does not have now.
+var ErrForgetful = errors.New("another member remembers this one with another data directory, or with this one in a later state: " +
+	"it was lost, exchanged or rolled back, and what this member has promised with it; restore the latest state of it, or " + adviceReplace)
+
+// ErrTooOld stops a member that does not understand what the cluster uses.
+var ErrTooOld = errors.New("the cluster uses features that this okapi is too old for: start a newer one on the same --data-dir")
+
+// ErrRemoved stops a member that was removed from its cluster.
+var ErrRemoved = errors.New("this member was removed from the cluster: its data directory is of no more use; " +
+	"to bring the machine back, okapi member add it as a new one, and start it with an empty --data-dir and --initial-cluster-state existing")
 
 var outcomeTexts = map[Outcome]string{
 	ErrNotDone:    "the leader changed and the command was not done",

@@ -11,13 +11,29 @@ type Following struct {
 	Voters, Learners int
 	// Behind are those of both kinds that are heard of and do not.
 	Behind int
+	// Members are all of them, by id; nil on other members.
+	Members []Progress
 }
 
-// countFollowing counts the members that follow self, which leads.
-func countFollowing(node *raft.RawNode, self uint64) (f Following) {
-	node.WithProgress(func(id uint64, typ raft.ProgressType, p tracker.Progress) {
+// Progress is how far a member is, as its leader knows.
+type Progress struct {
+	ID uint64
+	// Missing is how many committed entries it is not known to have stored.
+	Missing uint64
+	// Present says that it was heard of within an election timeout.
+	Present bool
+}
+
+// countFollowing counts the members that follow m; none if it does not lead.
+func countFollowing(m *Member) (f Following) {
+	if !m.leads() {
+		return f
+	}
+	commit := m.raft.BasicStatus().GetCommit()
+	m.raft.WithProgress(func(id uint64, typ raft.ProgressType, p tracker.Progress) {
+		f.Members = append(f.Members, Progress{ID: id, Missing: commit - min(commit, p.Match), Present: m.changes.present(id)})
 		switch {
-		case id == self:
+		case id == m.id:
 		case p.State != tracker.StateReplicate:
 			if p.RecentActive {
 				f.Behind++

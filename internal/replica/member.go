@@ -49,8 +49,10 @@ type Boot struct {
 	Bootstrapped bool
 	// Cut says that the end of the log was torn and cut off, and that it is not known what it was.
 	Cut bool
-	// Leases are the sessions and leases in the snapshot.
-	Leases []state.LeaseChange
+	// Leases are the sessions and leases in the snapshot, Members who belonged to the cluster then. It is nobody for a
+	// member that joins.
+	Leases  []state.LeaseChange
+	Members state.Membership
 }
 
 // Member is the pure part of a replica; see the package comment. It is not safe for concurrent use.
@@ -64,6 +66,7 @@ type Member struct {
 	orders  *orders
 	keeper  *keeper
 	cut     *cut
+	changes *changes
 
 	appends   []*Append // under way, in order
 	hungTicks int       // since the oldest append went out
@@ -90,7 +93,7 @@ func NewMember(o MemberOptions) (*Member, error) {
 		appliedTerm:  b.SnapshotTerm,
 		bootstrapped: b.Bootstrapped,
 	}
-	m.orders, m.keeper, m.cut = newOrders(m), newKeeper(m), newCut(m)
+	m.orders, m.keeper, m.cut, m.changes = newOrders(m), newKeeper(m), newCut(m), newChanges(m)
 	if b.Hard != nil {
 		m.store.hard.Term, m.store.hard.Vote = new(b.Hard.GetTerm()), new(b.Hard.GetVote())
 		m.store.hard.Commit = new(b.Hard.GetCommit())
@@ -179,20 +182,21 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 // flush moves everything on that can move, until nothing does.
 func (m *Member) flush() {
 	for m.drain(); ; m.drain() {
-		for m.orders.proposeBatch() {
+		for m.changes.propose() || m.orders.proposeBatch() {
 			m.drain()
 		}
 		m.orders.forwardQueue()
 		m.keeper.flush()
-		if !m.mayRead() {
-			return
+		var identity []byte
+		if m.mayRead() {
+			identity = m.reads.begin()
 		}
-		identity := m.reads.begin()
 		if identity == nil {
-			return
+			break
 		}
 		m.raft.ReadIndex(identity)
 	}
+	m.fx.TakeSnapshot = m.fx.TakeSnapshot || m.store.takeWanted()
 }
 
 // tick lets one tick pass.
@@ -206,10 +210,7 @@ func (m *Member) tick() {
 		m.raft.ReadIndex(m.reads.again())
 	}
 	m.keeper.tick()
-	m.followed = Following{}
-	if m.leads() {
-		m.followed = countFollowing(m.raft, m.id)
-	}
+	m.followed = countFollowing(m)
 }
 
 // receive takes a frame from another member.
@@ -217,6 +218,7 @@ func (m *Member) receive(f Frame) {
 	if len(f.Data) == 0 {
 		return
 	}
+	m.changes.heard[f.From] = m.now.MonotonicMS
 	body := f.Data[1:]
 	switch frameKind(f.Data[0]) {
 	case frameRaft:
@@ -288,12 +290,13 @@ func (m *Member) notDone(numbers []uint64) {
 type MemberStatus struct {
 	ID, Leader, Term      uint64
 	Commit, Applied, Last uint64
-	Leads, Learner        bool
+	Leads                 bool
 	// Serving says that an entry of the current term has been applied here.
 	Serving bool
 	// VouchedMS is the MonotonicMS up to which the leader knows of the sessions touched here.
 	VouchedMS int64
-	Voters    []uint64
+	// Members is who belongs to the cluster, as of Applied.
+	Members   state.Membership
 	Following Following
 }
 
@@ -303,6 +306,6 @@ func (m *Member) Status() MemberStatus {
 	last, _ := m.store.LastIndex()
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
-		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Following: m.followed,
+		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Following: m.followed,
 	}
 }

@@ -49,6 +49,10 @@ func (o *orders) enqueue(commands []Pending) {
 			o.m.notDone([]uint64{p.Number})
 			continue
 		}
+		if p.change && o.m.leads() {
+			o.m.changes.queue = append(o.m.changes.queue, p)
+			continue
+		}
 		o.queue = append(o.queue, p)
 		o.bytes += len(p.Encoded)
 	}
@@ -169,8 +173,10 @@ func (o *orders) receiveForward(from uint64, f *forward) {
 		commands := make([]Pending, 0, len(f.proposals))
 		for _, p := range f.proposals {
 			// What does not parse never enters the log, where every member would choke on it.
-			if command.DecodeProposal(p, new(command.Proposal)) == nil {
-				commands = append(commands, Pending{Encoded: p, foreign: true})
+			var decoded command.Proposal
+			if command.DecodeProposal(p, &decoded) == nil {
+				change := decoded.Command.Kind() == command.KindChangeMembers
+				commands = append(commands, Pending{Encoded: p, foreign: true, change: change})
 			}
 		}
 		o.enqueue(commands)

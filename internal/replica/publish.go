@@ -62,7 +62,7 @@ func (a *Applier) Install(fs vfs.FS, dir string, job *Append) (Appended, error) 
 	a.store.publisher.publish(installed)
 	a.conf, a.term, a.logged = conf, max(a.term, md.GetTerm()), 0
 	a.waiters.Fail(a.waiters.lost(^uint64(0)), ErrUnknown)
-	return Appended{Append: job, Leases: a.store.leases(), Bootstrapped: a.store.bootstrapped()}, nil
+	return Appended{Append: job, Leases: a.store.leases(), Members: a.store.members(), Bootstrapped: a.store.bootstrapped()}, nil
 }
 
 // Logged returns how many bytes of log lie behind the last snapshot.

@@ -73,6 +73,7 @@ func (m *Member) appended(in Appended) {
 		m.bootstrapped = in.Bootstrapped
 		m.keeper.lessor.Reset()
 		m.keeper.follow(in.Leases)
+		m.changes.follow(in.Members, md.GetConfState())
 	}
 	m.store.append(a.Entries)
 	m.respond(a.responses)
@@ -91,14 +92,22 @@ func (m *Member) respond(responses []*raftpb.Message) {
 
 // wasApplied takes the news that committed entries are applied here.
 func (m *Member) wasApplied(in Applied) {
+	conf := m.changes.conf
 	for _, cc := range in.Changes {
-		m.raft.ApplyConfChange(cc)
+		conf = m.raft.ApplyConfChange(cc)
 	}
 	entries := in.Apply.Entries
 	last := entries[len(entries)-1]
 	m.applied, m.appliedTerm = last.GetIndex(), last.GetTerm()
 	m.bootstrapped = m.bootstrapped || in.Bootstrapped
 	m.keeper.follow(in.Leases)
+	if in.ConfIndex > 0 {
+		m.changes.ordered = false
+		m.store.confIndex = in.ConfIndex
+	}
+	if in.ConfIndex > 0 || in.MembersChanged {
+		m.changes.follow(in.Members, conf)
+	}
 	m.keeper.decide()
 	m.respond(in.Apply.responses)
 	m.orders.maybeBootstrap()
@@ -113,10 +122,12 @@ func (m *Member) officeChanged(soft raft.SoftState) {
 	switch {
 	case m.leads() && !was:
 		m.orders.receivers = make(map[uint64]*forwardReceiver)
+		m.changes.gainOffice()
 		m.keeper.lessor.Promote(m.opts.TickMS * int64(m.opts.ElectionTicks))
 	case !m.leads() && was:
 		m.keeper.resign()
 		m.orders.dropForeign()
+		m.changes.loseOffice()
 	}
 	if soft.Lead != lead && soft.Lead != raft.None {
 		// The round under way was asked of the old leader; a new identity keeps a late answer apart.

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -15,10 +16,13 @@ import (
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/telemetry"
+	"github.com/okapi-kv/okapi/internal/transport"
 )
 
-// Transport carries frames and snapshots to other members. Neither call blocks.
+// Transport carries frames and snapshots to other members. No call blocks.
 type Transport interface {
+	// SetPeers says who the other members are and how they are reached: links to and from all others end.
+	SetPeers(peers map[uint64][]string)
 	Send(to uint64, frame []byte)
 	SendSnapshot(to uint64, header []byte, body io.ReadCloser)
 }
@@ -75,8 +79,7 @@ type Replica struct {
 	applies *mailbox[applierJob]
 	archive *archive
 
-	touchMu sync.Mutex
-	touched map[int64]struct{}
+	touched touches
 
 	started time.Time
 	status  atomic.Pointer[MemberStatus]
@@ -84,6 +87,8 @@ type Replica struct {
 	isReady sync.Once
 	serving chan struct{} // closed when clients may be let in
 	stopped chan struct{} // closed when Run ends
+	// expelled takes the first reason why the others do not want this member any more.
+	expelled chan error
 }
 
 // applierJob is an Apply, or a snapshot to install with the Append that waits for it.
@@ -104,7 +109,7 @@ func New(o Options) (*Replica, error) {
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
 		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
 
-		started: o.Clock.Now(), touched: make(map[int64]struct{}), ready: make(chan struct{}), serving: make(chan struct{}), stopped: make(chan struct{}),
+		started: o.Clock.Now(), touched: touches{ids: make(map[int64]struct{})}, ready: make(chan struct{}), serving: make(chan struct{}), stopped: make(chan struct{}), expelled: make(chan error, 1),
 	}
 	r.archive, r.Leases = newArchive(r), newLeases(r)
 	r.applier = NewApplier(o.ID, r.store, r.waiters)
@@ -135,7 +140,11 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 			}
 		})
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case reason := <-r.expelled:
+		cancel(reason)
+	}
 	close(r.stopped)
 	wg.Wait()
 	r.gate.close(ErrStopped)
@@ -200,6 +209,7 @@ func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(s
 	}
 	r.inbox.put(Propose{Commands: []Pending{{
 		Number: p.ID.Number, Encoded: command.AppendProposal(make([]byte, 0, size), &p),
+		change: cmd.Kind() == command.KindChangeMembers,
 	}}})
 	return nil
 }
@@ -241,9 +251,7 @@ func (r *Replica) Propose(ctx context.Context, caller command.Caller, cmd comman
 // vouch for the session now: the leader has not confirmed one of its reports within the last third of the
 // session's timeout, so the session may be about to end elsewhere.
 func (r *Replica) Touch(session int64) bool {
-	r.touchMu.Lock()
-	r.touched[session] = struct{}{}
-	r.touchMu.Unlock()
+	r.touched.add(session)
 	timeout, ok := int64(0), false
 	r.store.Read(func(v state.View) {
 		var s state.Session
@@ -264,6 +272,22 @@ func (r *Replica) Receive(from uint64, frame []byte) { r.inbox.put(Frame{From: f
 
 // Unreachable takes the news that a frame was dropped.
 func (r *Replica) Unreachable(to uint64) { r.inbox.put(Unreachable{To: to}) }
+
+// Expelled stops the member: another one says that it must not take part any more.
+func (r *Replica) Expelled(reason error) {
+	for told, meant := range map[error]error{
+		transport.ErrRemoved: ErrRemoved, transport.ErrDirectory: ErrForgetful, transport.ErrFeature: ErrTooOld,
+	} {
+		if errors.Is(reason, told) { // one of them
+			reason = fmt.Errorf("%w (%w)", meant, reason)
+			break
+		}
+	}
+	select {
+	case r.expelled <- reason:
+	default: // it is on its way
+	}
+}
 
 // SnapshotSent takes the end of a snapshot stream.
 func (r *Replica) SnapshotSent(to uint64, ok bool) {

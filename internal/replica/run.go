@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/clock"
@@ -25,8 +26,11 @@ func (r *Replica) runLoop(ctx context.Context) error {
 			r.member.Step(now, in, &fx)
 		}
 		spare = inputs
-		if fx.Wiped {
+		switch {
+		case fx.Wiped:
 			return ErrWiped
+		case fx.Removed:
+			return ErrRemoved
 		}
 		r.carryOut(&fx)
 		fx.reset()
@@ -40,7 +44,7 @@ func (r *Replica) await(ctx context.Context, p *pulse, spare []Input) (inputs []
 	case <-ctx.Done():
 		return nil, false
 	case <-p.timer.C():
-		inputs = append(r.inbox.take(spare), r.takeTouched(), Tick{})
+		inputs = append(r.inbox.take(spare), Touched{IDs: r.touched.take()}, Tick{})
 		p.restart()
 		return inputs, true
 	case <-r.inbox.signal:
@@ -107,16 +111,27 @@ func gather(inputs []Input) []Input {
 	return kept
 }
 
-// takeTouched returns the sessions and leases heard of since the last tick.
-func (r *Replica) takeTouched() Input {
-	r.touchMu.Lock()
-	defer r.touchMu.Unlock()
-	ids := make([]int64, 0, len(r.touched))
-	for id := range r.touched { // the Member sorts
+// touches are the sessions and leases heard of since the last tick.
+type touches struct {
+	mu  sync.Mutex
+	ids map[int64]struct{}
+}
+
+func (t *touches) add(id int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ids[id] = struct{}{}
+}
+
+func (t *touches) take() []int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ids := make([]int64, 0, len(t.ids))
+	for id := range t.ids { // the Member sorts
 		ids = append(ids, id)
 	}
-	clear(r.touched)
-	return Touched{IDs: ids}
+	clear(t.ids)
+	return ids
 }
 
 // carryOut hands effects to those who carry them out.
@@ -139,6 +154,12 @@ func (r *Replica) carryOut(fx *Effects) {
 	}
 	for _, s := range fx.SendSnapshot {
 		r.archive.send(s)
+	}
+	if fx.Links != nil {
+		r.transport.SetPeers(fx.Links.addresses(r.opts.ID))
+	}
+	if fx.TakeSnapshot {
+		r.archive.beginNow()
 	}
 }
 

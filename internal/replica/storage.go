@@ -32,6 +32,10 @@ type storage struct {
 	tailBytes uint64
 	tailLimit uint64 // bytes
 	disk      LogReader
+	// confIndex is the index of the last applied configuration change. An older snapshot is offered to nobody: a
+	// member that was added since is not in it. wanted says that one was asked for in vain.
+	confIndex uint64
+	wanted    bool
 }
 
 // snapshotMark is the last entry that a snapshot covers.
@@ -191,6 +195,12 @@ func (s *storage) LastIndex() (uint64, error) { return s.last(), nil }
 // FirstIndex implements raft.Storage.
 func (s *storage) FirstIndex() (uint64, error) { return s.first, nil }
 
+// takeWanted tells, once, that a newer snapshot was asked for.
+func (s *storage) takeWanted() (yes bool) {
+	yes, s.wanted = s.wanted, false
+	return yes
+}
+
 // errNoSnapshot cannot happen: a member starts from one.
 var errNoSnapshot = errors.New("no snapshot")
 
@@ -198,6 +208,10 @@ var errNoSnapshot = errors.New("no snapshot")
 func (s *storage) Snapshot() (*raftpb.Snapshot, error) {
 	if s.snap.index == 0 {
 		return nil, errNoSnapshot
+	}
+	if s.snap.index < s.confIndex {
+		s.wanted = true
+		return nil, raft.ErrSnapshotTemporarilyUnavailable // raft compares it itself, and asks again
 	}
 	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
 		Index: new(s.snap.index), Term: new(s.snap.term), ConfState: s.conf,

@@ -189,6 +189,13 @@ func (s *Store) bootstrapped() bool {
 	return ok
 }
 
+// members is who belongs to the cluster.
+func (s *Store) members() state.Membership {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return state.Members(s.head)
+}
+
 // leases lists the sessions and leases of the machine.
 func (s *Store) leases() []state.LeaseChange {
 	s.mu.RLock()

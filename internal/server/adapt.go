@@ -2,11 +2,9 @@ package server
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/etcd"
@@ -80,7 +78,6 @@ func (f etcdFeed) Cancel() {
 // zkReplica is the replica as the ZooKeeper door wants it.
 type zkReplica struct {
 	replica *replica.Replica
-	members cluster.Membership
 }
 
 // Submit implements zk.Replica.
@@ -111,19 +108,20 @@ func (r zkReplica) Touch(session int64) bool { return r.replica.Touch(session) }
 // Status implements zk.Replica.
 func (r zkReplica) Status() zk.Status {
 	s := r.replica.Status()
-	role := zk.RoleFollower
+	self, _ := s.Members.ByID(s.ID)
+	voters, role := len(s.Members.Voters()), zk.RoleFollower
 	switch {
 	case s.Leader == 0:
 		role = zk.RoleNone
-	case len(r.members.Voters()) == 1:
+	case len(s.Members.Members) == 1:
 		role = zk.RoleStandalone
 	case s.Leads:
 		role = zk.RoleLeader
-	case slices.Contains(r.members.Learners(), s.ID):
+	case self.Role != command.Voter:
 		role = zk.RoleObserver
 	}
 	return zk.Status{
-		Member: s.ID, Leader: s.Leader, Role: role, Voters: len(r.members.Voters()),
+		Member: s.ID, Leader: s.Leader, Role: role, Voters: voters,
 		Learners:        s.Following.Voters + s.Following.Learners + s.Following.Behind,
 		SyncedFollowers: s.Following.Voters, SyncedObservers: s.Following.Learners,
 		ProposalBytesLast: -1, ProposalBytesMin: -1, ProposalBytesMax: -1,

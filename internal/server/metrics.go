@@ -13,7 +13,7 @@ import (
 func (m *member) count() error {
 	m.metrics = telemetry.NewMetrics(telemetry.About{
 		Version: Version, EtcdVersion: etcd.ServerVersion, ClusterVersion: strings.TrimSuffix(etcd.ClusterVersion, ".0"),
-		MemberID: m.founding.Self.ID,
+		MemberID: m.identity.MemberID,
 	})
 	return nil
 }
@@ -21,8 +21,9 @@ func (m *member) count() error {
 // reading is how the member stands now.
 func (m *member) reading() telemetry.Reading {
 	s := m.replica.Status()
+	self, _ := s.Members.ByID(s.ID)
 	r := telemetry.Reading{
-		MemberID: s.ID, LeaderID: s.Leader, Learner: m.founding.Self.Learner, Committed: s.Commit, Applied: s.Applied,
+		MemberID: s.ID, LeaderID: s.Leader, Learner: self.Role != command.Voter, Committed: s.Commit, Applied: s.Applied,
 		LogBytes: m.disk.Log.Written.Load(),
 	}
 	m.replica.Store().Read(func(v state.View) {

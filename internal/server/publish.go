@@ -17,13 +17,13 @@ func (m *member) publish(ctx, core context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(core, cancel)()
-	self := m.founding.Self
+	urls := slices.Sorted(slices.Values(m.cfg.AdvertiseClientURLs))
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
-	for !m.published() {
+	for !m.published(urls) {
 		limited, stop := context.WithTimeout(ctx, m.requestTimeout())
 		_, err := m.replica.Propose(limited, command.Caller{}, &command.PublishMember{
-			ID: self.ID, Name: m.cfg.Name, ClientURLs: self.ClientURLs,
+			ID: m.identity.MemberID, Name: m.cfg.Name, ClientURLs: urls,
 		})
 		stop()
 		if err != nil {
@@ -39,12 +39,10 @@ func (m *member) publish(ctx, core context.Context) bool {
 }
 
 // published tells whether the state says of this member what it says of itself.
-func (m *member) published() (same bool) {
-	self := m.founding.Self
+func (m *member) published(urls []string) (same bool) {
 	m.replica.Store().Read(func(v state.View) {
-		same = slices.ContainsFunc(state.Members(v), func(said state.Member) bool {
-			return said.ID == self.ID && said.Name == m.cfg.Name && slices.Equal(said.ClientURLs, self.ClientURLs)
-		})
+		self, _ := state.Members(v).ByID(m.identity.MemberID)
+		same = self.Name == m.cfg.Name && slices.Equal(self.ClientURLs, urls)
 	})
 	return same
 }

@@ -17,9 +17,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/okapi-kv/okapi/internal/admin"
 	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/config"
+	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/etcd"
 	"github.com/okapi-kv/okapi/internal/replica"
 	"github.com/okapi-kv/okapi/internal/telemetry"
@@ -42,10 +44,13 @@ type member struct {
 	out   io.Writer
 	clock clock.Clock
 
-	founding  cluster.Founding
-	tls       *tls.Config // for links between members; nil if they go in clear
+	identity  cluster.Identity // whose data directory it is, and so who this member is
+	founders  []state.Member   // of a cluster that is new; nobody if this member joins one
+	tls       *tls.Config      // for links between members; nil if they go in clear
 	directory cluster.Directory
 	lock      io.Closer
+	starts    uint64          // of this member from its data directory, this one included
+	recall    *cluster.Recall // of the data directories of the others
 	ports     ports
 	disk      *replica.Disk
 	metrics   *telemetry.Metrics
@@ -60,50 +65,12 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer
 	tuneMemory(log)
 	m := &member{cfg: cfg, log: log, out: out, clock: clock.Real{}, directory: cluster.Directory{FS: vfs.OS(), Path: cfg.DataDir}}
 	defer m.close()
-	for _, step := range []func() error{m.found, m.claim, m.listen, m.openDisk, m.count, m.build} {
+	for _, step := range []func() error{m.claim, m.meet, m.listen, m.openDisk, m.count, m.build} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	return m.run(ctx)
-}
-
-// found derives who this member is from its flags.
-func (m *member) found() (err error) {
-	if m.founding, err = cluster.Found(foundingFlags(m.cfg)); err != nil {
-		return err
-	}
-	m.tls, err = peerTLS(m.cfg)
-	return err
-}
-
-// identity is what the data directory must say.
-func (m *member) identity() cluster.Identity {
-	return cluster.Identity{
-		ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID, Name: m.cfg.Name, MadeBy: Version,
-	}
-}
-
-// claim looks whose the data directory is and locks it, if it exists.
-func (m *member) claim() error {
-	have, err := m.directory.Load()
-	switch {
-	case errors.Is(err, cluster.ErrNoIdentity):
-		if m.cfg.InitialClusterState == config.StateExisting {
-			return fmt.Errorf("data directory %s is empty, and joining a cluster that runs is not possible yet: "+
-				"use --initial-cluster-state new to form a cluster", m.cfg.DataDir)
-		}
-		return nil
-	case err != nil:
-		return err
-	}
-	if err := m.directory.Verify(have, m.identity()); err != nil {
-		return err
-	}
-	if err := requireHistory(m.directory); err != nil {
-		return err
-	}
-	return m.lockDirectory()
 }
 
 func (m *member) lockDirectory() error {
@@ -127,7 +94,7 @@ func (m *member) listen() (err error) {
 // openDisk makes the data directory, if it is new, and reads what it holds.
 func (m *member) openDisk() error {
 	if m.lock == nil {
-		if err := m.directory.Create(m.identity()); err != nil {
+		if err := m.directory.Create(m.identity); err != nil {
 			return err
 		}
 		if err := m.lockDirectory(); err != nil {
@@ -136,8 +103,8 @@ func (m *member) openDisk() error {
 	}
 	disk, err := replica.OpenDisk(replica.DiskOptions{
 		FS: m.directory.FS, Dir: m.cfg.DataDir,
-		Identity: wal.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID},
-		Voters:   m.founding.Membership.Voters(), Seed: randomBits(),
+		Identity: wal.Identity{ClusterID: m.identity.ClusterID, MemberID: m.identity.MemberID},
+		Founders: m.founders, Seed: randomBits(),
 	})
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: let this user read and write all of --data-dir %s", err, m.cfg.DataDir)
@@ -146,19 +113,26 @@ func (m *member) openDisk() error {
 		return err
 	}
 	m.disk = disk
+	if err := m.checkFlags(disk.Boot.Members); err != nil {
+		return err
+	}
 	if err := m.directory.Founded(); err != nil {
 		return err
 	}
 	if disk.Cut != nil {
 		m.log.Warn("the last write before the stop was not finished and was cut off", "index", disk.Cut.Index, "term", disk.Cut.Term)
 	}
-	return nil
+	if m.recall, err = m.directory.OpenRecall(); err != nil {
+		return err
+	}
+	m.starts, err = m.directory.CountStart()
+	return err
 }
 
 // build makes replica and transport.
 func (m *member) build() (err error) {
 	m.replica, err = replica.New(replica.Options{
-		ID: m.founding.Self.ID, Incarnation: incarnation(), Disk: m.disk, Clock: m.clock, Logger: m.log,
+		ID: m.identity.MemberID, Incarnation: incarnation(), Disk: m.disk, Clock: m.clock, Logger: m.log,
 		TickMS:          m.cfg.HeartbeatIntervalMS,
 		ElectionTicks:   int(m.cfg.ElectionTimeoutMS / m.cfg.HeartbeatIntervalMS),
 		SnapshotBytes:   uint64(m.cfg.SnapshotBytes),
@@ -172,12 +146,16 @@ func (m *member) build() (err error) {
 	if err != nil {
 		return err
 	}
+	gate := &gatekeeper{replica: m.replica, recall: m.recall, level: m.level}
 	m.transport = transport.New(transport.Options{
-		Identity: transport.Identity{ClusterID: m.founding.ClusterID, MemberID: m.founding.Self.ID},
-		Listener: m.ports.peer, Peers: m.founding.Membership.Peers(m.founding.Self.ID),
+		Identity: transport.Identity{ClusterID: m.identity.ClusterID, MemberID: m.identity.MemberID},
+		Listener: m.ports.peer, Peers: peersOf(m.disk.Boot.Members, m.identity.MemberID),
 		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: m.tls, Handler: m.replica, Logger: m.log,
+		Directory: m.identity.Directory, Starts: m.starts, Feature: uint64(cluster.FeatureNewest),
+		Admit: gate.admit, Join: gate.expected, SnapshotBytesPerSecond: int(m.cfg.SnapshotRate),
 		Metrics: m.metrics,
 	})
+	gate.transport = m.transport
 	m.metrics.Watch(m.reading)
 	return nil
 }
@@ -207,6 +185,7 @@ func (m *member) run(ctx context.Context) error {
 	parts := newGroup(stopCore)
 	parts.run(func() error { return m.transport.Run(core) })
 	parts.run(func() error { return m.replica.Run(core, m.transport) })
+	parts.run(func() error { return m.runLevel(core) })
 	parts.run(func() error {
 		return runTrimmer(core, func() uint64 { return m.replica.Status().Applied })
 	})
@@ -253,12 +232,12 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 	defer cancel()
 	context.AfterFunc(core, cancel)
 	doors := newGroup(func(error) { cancel() })
-	ids, election := m.founding, time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond
+	election := time.Duration(m.cfg.ElectionTimeoutMS) * time.Millisecond
 	if len(m.ports.clients) > 0 {
 		doors.run(func() error {
-			r := etcdReplica{m.replica, ids.ClusterID, ids.Self.ID, &m.freeing}
+			r := etcdReplica{m.replica, m.identity.ClusterID, m.identity.MemberID, &m.freeing}
 			return etcd.New(etcd.Options{
-				Listeners: m.ports.clients, Replica: r, Leases: m.replica.Leases, Upkeep: r, Members: ids.Membership, Metrics: m.metrics,
+				Listeners: m.ports.clients, Replica: r, Leases: m.replica.Leases, Upkeep: r, Admin: admin.New(m.clusterAdmin()), Metrics: m.metrics,
 				MinLeaseTTL:     minLeaseTTL(m.cfg),
 				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
 				RequestTimeout: m.requestTimeout(), ElectionTimeout: election, WatchProgressInterval: m.cfg.WatchProgressInterval,
@@ -275,7 +254,7 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 
 // zooKeeper says how ZooKeeper clients are served.
 func (m *member) zooKeeper() zk.Options {
-	r := zkReplica{m.replica, m.founding.Membership}
+	r := zkReplica{m.replica}
 	shortest, longest := m.cfg.SessionTimeoutsMS()
 	perAddress := int(m.cfg.ZooKeeperAddressConnections)
 	if perAddress == 0 {
@@ -296,10 +275,11 @@ func (m *member) requestTimeout() time.Duration {
 	return 5*time.Second + 2*time.Duration(m.cfg.ElectionTimeoutMS)*time.Millisecond
 }
 
-// number is this member's place among the members, from 1: the high byte of its session ids.
+// number is this member's place among the members, from 1: the high byte of its session ids. That two members have one after a
+// change of members does no harm: an id that is taken is refused, and another one drawn.
 func (m *member) number() byte {
-	for i, id := range m.founding.Membership.Voters() {
-		if id == m.founding.Self.ID {
+	for i, other := range m.replica.Status().Members.Members {
+		if other.ID == m.identity.MemberID {
 			return byte(i + 1)
 		}
 	}
@@ -310,7 +290,7 @@ func (m *member) number() byte {
 // first miss this one.
 func (m *member) handOver(core context.Context) {
 	s := m.replica.Status()
-	if !s.Leads || len(m.founding.Membership.Voters()) == 1 {
+	if !s.Leads || len(s.Members.Voters()) == 1 {
 		return
 	}
 	m.replica.TransferLeadership(0)

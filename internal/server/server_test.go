@@ -148,7 +148,7 @@ func TestRequireHistory(t *testing.T) {
 			t.Errorf("%s: %v, want %q", when, err, text)
 		}
 	}
-	if err := d.Create(cluster.Identity{ClusterID: 1, MemberID: 2, Name: "n", MadeBy: "1"}); err != nil {
+	if err := d.Create(cluster.Identity{ClusterID: 1, MemberID: 2, Name: "n", MadeBy: "1", Directory: 3}); err != nil {
 		t.Fatal(err)
 	}
 	want("not finished", "")

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -85,15 +86,15 @@ func (w *World) node(id uint64) *node {
 func (n *node) start() {
 	w := n.world
 	n.epoch++
-	voters := make([]uint64, w.cfg.Members)
-	for i := range voters {
-		voters[i] = uint64(i + 1)
+	founders := make([]state.Member, w.cfg.Members)
+	for i := range founders {
+		founders[i] = state.Member{ID: uint64(i + 1), PeerURLs: []string{peerURL(uint64(i + 1))}}
 	}
 	if !w.healed && w.chance(w.cfg.CrashPoint*0.3) {
 		n.fs.SetFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(12)})
 	}
 	disk, err := replica.OpenDisk(replica.DiskOptions{
-		FS: n.fs, Dir: dataDir, Identity: wal.Identity{ClusterID: 77, MemberID: n.id}, Voters: voters,
+		FS: n.fs, Dir: dataDir, Identity: wal.Identity{ClusterID: 77, MemberID: n.id}, Founders: founders,
 		SegmentBytes: w.cfg.SegmentBytes, Seed: n.id,
 	})
 	if err != nil {
@@ -125,6 +126,9 @@ func (n *node) start() {
 	w.check.applied(n)
 	n.later(w.between(0, tickMS*millisecond), n.tick)
 }
+
+// peerURL is where the others reach a member.
+func peerURL(id uint64) string { return fmt.Sprintf("http://p%d:1", id) }
 
 // settings are those of every simulated cluster.
 func settings() command.Settings {

@@ -161,6 +161,10 @@ func (a *acceptor) serveConn(ctx context.Context, raw net.Conn) {
 		a.logRefused(raw, h, err)
 		return
 	}
+	if h.kind == linkJoin {
+		a.serveJoin(conn, &h)
+		return
+	}
 	key := inboundKey{h.from, h.kind}
 	in := &inbound{incarnation: h.incarnation, attempt: h.attempt, end: end, ended: make(chan struct{})}
 	before, ok := a.claim(key, in)
@@ -174,7 +178,7 @@ func (a *acceptor) serveConn(ctx context.Context, raw net.Conn) {
 	}
 	if err := a.welcome(&h); err != nil {
 		// The member was removed between the judgement and the claim.
-		_ = a.answer(conn, refusedMember)
+		_ = a.answer(conn, verdictOf(err))
 		return
 	}
 	// The answer comes last: once the caller has it, its frames have the way free.
@@ -186,6 +190,7 @@ func (a *acceptor) serveConn(ctx context.Context, raw net.Conn) {
 	}
 	a.handshakes.end(raw)
 	if p := a.t.peer(h.from); p != nil {
+		p.feature.Store(h.feature)
 		signal(p.redial) // it is alive, so our own dialing may succeed
 	}
 	if h.kind == linkSnapshot {
@@ -238,6 +243,9 @@ func (a *acceptor) receiveHello(ctx context.Context, raw net.Conn) (net.Conn, he
 // judge decides about a well-formed hello. detail adds to the refusal for our own log.
 func (a *acceptor) judge(conn net.Conn, h *hello) (verdict refusal, detail string, err error) {
 	own := a.t.options.Identity
+	if h.kind == linkJoin {
+		return accepted, "", h.readURLs(conn)
+	}
 	switch {
 	case h.cluster != own.ClusterID:
 		return refusedCluster, "", nil
@@ -259,22 +267,25 @@ func (a *acceptor) judge(conn net.Conn, h *hello) (verdict refusal, detail strin
 		return refusedCertificate, err.Error(), nil
 	}
 	if err := a.welcome(h); err != nil {
-		return refusedMember, err.Error(), nil
+		return verdictOf(err), err.Error(), nil
 	}
 	return accepted, "", nil
 }
 
 var errNotPeer = errors.New("not in the membership that this member knows")
 
-// welcome says whether the caller may have a link: peers may, and whom Admit lets in.
+// welcome says whether the caller may have a link: whom Admit lets in, or without it the peers.
 func (a *acceptor) welcome(h *hello) error {
-	if a.t.peer(h.from) != nil {
-		return nil
-	}
-	if a.t.options.Admit == nil {
+	known := a.t.peer(h.from) != nil
+	switch {
+	case a.t.options.Admit != nil:
+		return a.t.options.Admit(Caller{
+			ID: h.from, Known: known, URLs: h.urls, Directory: h.directory, Starts: h.starts, Feature: h.feature,
+		})
+	case !known:
 		return errNotPeer
 	}
-	return a.t.options.Admit(h.from, h.urls)
+	return nil
 }
 
 func (a *acceptor) answer(conn net.Conn, verdict refusal) error {
@@ -284,6 +295,7 @@ func (a *acceptor) answer(conn net.Conn, verdict refusal) error {
 		cluster:     a.t.options.Identity.ClusterID,
 		member:      a.t.options.Identity.MemberID,
 		incarnation: a.t.incarnation,
+		feature:     a.t.options.Feature,
 	}
 	_, err := conn.Write(said.encode())
 	return err

@@ -76,6 +76,9 @@ func (t *Transport) introduce(ctx context.Context, raw net.Conn, to introduction
 		to:            to.peer.id,
 		incarnation:   t.incarnation,
 		attempt:       t.attempts.Add(1),
+		directory:     t.options.Directory,
+		starts:        t.options.Starts,
+		feature:       t.options.Feature,
 		kind:          to.kind,
 	}
 	if _, err := conn.Write(h.encode(t.urls)); err != nil {
@@ -88,5 +91,6 @@ func (t *Transport) introduce(ctx context.Context, raw net.Conn, to introduction
 	if err := a.check(&h); err != nil {
 		return nil, err
 	}
+	to.peer.feature.Store(a.feature)
 	return conn, conn.SetDeadline(time.Time{})
 }

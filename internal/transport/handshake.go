@@ -13,8 +13,9 @@ import (
 // The handshake. The side that dials says hello, the other side answers, both in big endian:
 //
 //	hello   magic 8, oldest version 2, newest version 2, cluster 8, from 8, to 8, incarnation 8,
-//	        attempt 8, kind 1, reserved 1, URL bytes 2, CRC32C 4; then the URLs, CRC32C 4
-//	answer  magic 8, refusal 1, reserved 1, version 2, cluster 8, member 8, incarnation 8, CRC32C 4
+//	        attempt 8, directory 8, starts 8, feature 8, kind 1, reserved 1, URL bytes 2, CRC32C 4;
+//	        then the URLs, CRC32C 4
+//	answer  magic 8, refusal 1, reserved 1, version 2, cluster 8, member 8, incarnation 8, feature 8, CRC32C 4
 //
 // The first twelve bytes of both keep their meaning in every version, so that two builds that
 // share no version can still say so. A hello is judged field by field in that order and the
@@ -25,8 +26,8 @@ const (
 	versionOldest = 1
 	versionNewest = 1
 
-	helloBytes  = 60
-	answerBytes = 40
+	helloBytes  = 84
+	answerBytes = 48
 	// helloURLBytesMax bounds the URLs that a hello may carry.
 	helloURLBytesMax = 4 << 10
 )
@@ -37,6 +38,8 @@ type linkKind uint8
 const (
 	linkFrames   linkKind = 1
 	linkSnapshot linkKind = 2
+	// linkJoin is a question of who has no id yet: cluster, from and to are 0. See join.go.
+	linkJoin linkKind = 3
 )
 
 // refusal is the answer's verdict. Numbers are never reused.
@@ -52,6 +55,9 @@ const (
 	refusedCertificate refusal = 6
 	refusedStale       refusal = 7
 	refusedMalformed   refusal = 8
+	refusedRemoved     refusal = 9
+	refusedDirectory   refusal = 10
+	refusedFeature     refusal = 11
 )
 
 // String says in words what the refusing side found.
@@ -75,8 +81,37 @@ func (r refusal) String() string {
 		return "a newer link from the same process exists"
 	case refusedMalformed:
 		return "the hello is malformed"
+	case refusedRemoved:
+		return ErrRemoved.Error()
+	case refusedDirectory:
+		return ErrDirectory.Error()
+	case refusedFeature:
+		return ErrFeature.Error()
 	}
 	return fmt.Sprintf("refusal %d, which this version does not know", uint8(r))
+}
+
+// What Admit may say of a caller, so that the caller is told. Any other error is told as "not a member".
+var (
+	// ErrRemoved: the caller was removed from the cluster, for ever.
+	ErrRemoved = errors.New("the member was removed from the cluster")
+	// ErrDirectory: the caller once came with another data directory, or with a later state of this one.
+	ErrDirectory = errors.New("the member once had another data directory, or this one in a later state: it was lost, exchanged or rolled back")
+	// ErrFeature: the cluster runs at a feature level that the caller does not understand.
+	ErrFeature = errors.New("the cluster uses features that the member is too old for: upgrade it")
+)
+
+// verdictOf is how an error of Admit is told.
+func verdictOf(err error) refusal {
+	switch {
+	case errors.Is(err, ErrRemoved):
+		return refusedRemoved
+	case errors.Is(err, ErrDirectory):
+		return refusedDirectory
+	case errors.Is(err, ErrFeature):
+		return refusedFeature
+	}
+	return refusedMember
 }
 
 // RefusedError says that a handshake ended in a refusal, and what the other side called itself.
@@ -89,6 +124,19 @@ type RefusedError struct {
 // Error tells the reason and the identity of the side that refused.
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("link refused by member %x of cluster %x: %v", e.member, e.cluster, e.reason)
+}
+
+// Unwrap gives what Admit of the other side said, if it is one of the errors that are told by name.
+func (e *RefusedError) Unwrap() error {
+	switch e.reason {
+	case refusedRemoved:
+		return ErrRemoved
+	case refusedDirectory:
+		return ErrDirectory
+	case refusedFeature:
+		return ErrFeature
+	}
+	return nil
 }
 
 var (
@@ -126,8 +174,10 @@ type hello struct {
 	// incarnation is drawn once per process, attempt counts its connections: together they
 	// tell a later link from one that was delayed in the network.
 	incarnation, attempt uint64
-	kind                 linkKind
-	urlBytes             uint16
+	// directory, starts and feature are those of Options.
+	directory, starts, feature uint64
+	kind                       linkKind
+	urlBytes                   uint16
 	// urls are the caller's own, filled by readURLs.
 	urls []string
 }
@@ -137,7 +187,7 @@ func (h *hello) encode(urls string) []byte {
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint16(b, h.versionOldest)
 	b = binary.BigEndian.AppendUint16(b, h.versionNewest)
-	for _, v := range [...]uint64{h.cluster, h.from, h.to, h.incarnation, h.attempt} {
+	for _, v := range [...]uint64{h.cluster, h.from, h.to, h.incarnation, h.attempt, h.directory, h.starts, h.feature} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	b = append(b, byte(h.kind), 0)
@@ -168,12 +218,14 @@ func readHello(r io.Reader) (h hello, verdict refusal, err error) {
 	if crc32.Checksum(b[:helloBytes-4], castagnoli) != binary.BigEndian.Uint32(b[helloBytes-4:]) {
 		return h, accepted, errHelloDamaged
 	}
-	for i, field := range [...]*uint64{&h.cluster, &h.from, &h.to, &h.incarnation, &h.attempt} {
+	fields := [...]*uint64{&h.cluster, &h.from, &h.to, &h.incarnation, &h.attempt, &h.directory, &h.starts, &h.feature}
+	for i, field := range fields {
 		*field = binary.BigEndian.Uint64(b[12+8*i:])
 	}
-	h.kind = linkKind(b[52])
-	h.urlBytes = binary.BigEndian.Uint16(b[54:])
-	if h.versionOldest > h.versionNewest || h.urlBytes > helloURLBytesMax || (h.kind != linkFrames && h.kind != linkSnapshot) {
+	rest := b[12+8*len(fields):]
+	h.kind = linkKind(rest[0])
+	h.urlBytes = binary.BigEndian.Uint16(rest[2:])
+	if h.versionOldest > h.versionNewest || h.urlBytes > helloURLBytesMax || h.kind < linkFrames || h.kind > linkJoin {
 		return h, refusedMalformed, nil
 	}
 	return h, accepted, nil
@@ -202,6 +254,7 @@ type answer struct {
 	cluster     uint64
 	member      uint64
 	incarnation uint64
+	feature     uint64
 }
 
 func (a *answer) encode() []byte {
@@ -209,7 +262,7 @@ func (a *answer) encode() []byte {
 	b = append(b, magic...)
 	b = append(b, byte(a.verdict), 0)
 	b = binary.BigEndian.AppendUint16(b, a.version)
-	for _, v := range [...]uint64{a.cluster, a.member, a.incarnation} {
+	for _, v := range [...]uint64{a.cluster, a.member, a.incarnation, a.feature} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
@@ -231,6 +284,7 @@ func readAnswer(r io.Reader) (a answer, err error) {
 	a.cluster = binary.BigEndian.Uint64(b[12:])
 	a.member = binary.BigEndian.Uint64(b[20:])
 	a.incarnation = binary.BigEndian.Uint64(b[28:])
+	a.feature = binary.BigEndian.Uint64(b[36:])
 	return a, nil
 }
 

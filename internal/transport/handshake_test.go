@@ -12,7 +12,7 @@ import (
 
 var sampleHello = hello{
 	versionOldest: 1, versionNewest: 2, cluster: 0x0102030405060708, from: 0x11, to: 0x22,
-	incarnation: 0x33, attempt: 0x44, kind: linkSnapshot,
+	incarnation: 0x33, attempt: 0x44, directory: 0x55, starts: 0x66, feature: 0x77, kind: linkSnapshot,
 }
 
 // decodeHello reads all of a hello.
@@ -28,15 +28,16 @@ func decodeHelloFrom(r io.Reader) (hello, refusal, error) {
 
 func TestHelloGolden(t *testing.T) {
 	const want = "896f6b6170690d0a" + "0001" + "0002" + "0102030405060708" + "0000000000000011" + "0000000000000022" +
-		"0000000000000033" + "0000000000000044" + "02" + "00" + "0008" + "ad464ac7" + "687474703a2f2f61" + "2c4eeab9"
+		"0000000000000033" + "0000000000000044" + "0000000000000055" + "0000000000000066" + "0000000000000077" +
+		"02" + "00" + "0008" + "33b6a9ad" + "687474703a2f2f61" + "2c4eeab9"
 	if got := hex.EncodeToString(sampleHello.encode("http://a")); got != want {
 		t.Errorf("hello = %s\nwant    %s", got, want)
 	}
 }
 
 func TestAnswerGolden(t *testing.T) {
-	a := answer{verdict: refusedTarget, version: 1, cluster: 2, member: 3, incarnation: 4}
-	const want = "896f6b6170690d0a" + "03" + "00" + "0001" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "14796325"
+	a := answer{verdict: refusedTarget, version: 1, cluster: 2, member: 3, incarnation: 4, feature: 5}
+	const want = "896f6b6170690d0a" + "03" + "00" + "0001" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" + "88bc1ce7"
 	if got := hex.EncodeToString(a.encode()); got != want {
 		t.Errorf("answer = %s\nwant     %s", got, want)
 	}
@@ -65,7 +66,7 @@ func TestHandshakeEveryFlippedBitIsFound(t *testing.T) {
 			t.Errorf("hello with bit %d flipped is accepted", bit)
 		}
 	}
-	a := answer{verdict: accepted, version: 1, cluster: 2, member: 3, incarnation: 4}
+	a := answer{verdict: accepted, version: 1, cluster: 2, member: 3, incarnation: 4, feature: 5}
 	good = a.encode()
 	for bit := range len(good) * 8 {
 		bad := bytes.Clone(good)
@@ -101,7 +102,7 @@ func TestHelloJudgesVersionBeforeTheRest(t *testing.T) {
 func TestHelloFieldsOutOfRange(t *testing.T) {
 	for name, change := range map[string]func(*hello){
 		"kind 0":            func(h *hello) { h.kind = 0 },
-		"kind 3":            func(h *hello) { h.kind = 3 },
+		"kind 4":            func(h *hello) { h.kind = 4 },
 		"versions reversed": func(h *hello) { h.versionOldest, h.versionNewest = 1, 0 },
 	} {
 		h := sampleHello
@@ -178,7 +179,7 @@ func TestAnswerMustComeFromTheTarget(t *testing.T) {
 // encodes to the bytes that they read.
 func FuzzHandshake(f *testing.F) {
 	f.Add(sampleHello.encode("http://a"))
-	a := answer{verdict: refusedStale, version: 1, cluster: 2, member: 3, incarnation: 4}
+	a := answer{verdict: refusedStale, version: 1, cluster: 2, member: 3, incarnation: 4, feature: 5}
 	f.Add(a.encode())
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {

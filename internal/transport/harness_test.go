@@ -38,6 +38,7 @@ type recorder struct {
 	frames      chan received
 	unreachable chan uint64
 	sent        chan sentReport
+	expelled    chan error
 	// onSnapshot is the body of ReceiveSnapshot.
 	onSnapshot func(from uint64, header []byte, body io.Reader) error
 }
@@ -47,6 +48,7 @@ func newRecorder() *recorder {
 		frames:      make(chan received, 4096),
 		unreachable: make(chan uint64, 4096),
 		sent:        make(chan sentReport, 64),
+		expelled:    make(chan error, 64),
 		onSnapshot: func(uint64, []byte, io.Reader) error {
 			return errors.New("no snapshot expected")
 		},
@@ -61,6 +63,8 @@ func (r *recorder) Unreachable(to uint64) {
 	default: // a test that cares empties it
 	}
 }
+
+func (r *recorder) Expelled(reason error) { r.expelled <- reason }
 
 func (r *recorder) SnapshotSent(to uint64, ok bool) { r.sent <- sentReport{to, ok} }
 

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/okapi-kv/okapi/internal/telemetry"
 )
@@ -300,12 +303,12 @@ func TestAdmitLetsInAMemberThatIsNotKnownYet(t *testing.T) {
 	var b *node
 	ready := make(chan struct{})
 	b = start(t, 2, lb, func(o *Options) {
-		o.Admit = func(from uint64, urls []string) error {
+		o.Admit = func(c Caller) error {
 			<-ready
-			if from == 8 {
-				return errors.New("member 8 was removed at index 1234")
+			if c.ID == 8 {
+				return fmt.Errorf("index 1234: %w", ErrRemoved)
 			}
-			b.AddPeer(from, urls)
+			b.AddPeer(c.ID, c.URLs)
 			return nil
 		}
 	})
@@ -321,16 +324,121 @@ func TestAdmitLetsInAMemberThatIsNotKnownYet(t *testing.T) {
 	await(t, seven.frames, "frame to the admitted member")
 	conn, a := rawDial(t, b, rawHello(8, 2))
 	_ = conn.Close()
-	if a.verdict != refusedMember {
+	if a.verdict != refusedRemoved {
 		t.Errorf("removed member: %v", a.verdict)
 	}
-	b.waitLog(t, "removed at index 1234")
+	b.waitLog(t, "index 1234")
+}
+
+// A member that is refused for good is told so, and why. Who belongs to another cluster has no say.
+func TestExpelled(t *testing.T) {
+	for _, reason := range []error{ErrRemoved, ErrDirectory, ErrFeature, errors.New("not today")} {
+		var asked atomic.Pointer[Caller]
+		b := start(t, 2, listen(t, "127.0.0.1:0"), func(o *Options) {
+			o.Feature = 9
+			o.Admit = func(c Caller) error {
+				asked.Store(&c)
+				return fmt.Errorf("look: %w", reason)
+			}
+		})
+		a := start(t, 1, listen(t, "127.0.0.1:0"), func(o *Options) {
+			o.Peers = map[uint64][]string{2: {b.address}}
+			o.Directory, o.Starts, o.Feature = 5, 6, 7
+			o.AdvertiseURLs = []string{"http://a:1"}
+		})
+		a.waitLog(t, verdictOf(reason).String())
+		if verdictOf(reason) == refusedMember {
+			a.end()
+			select {
+			case err := <-a.expelled:
+				t.Errorf("%v expels: %v", reason, err)
+			default:
+			}
+			continue
+		}
+		if err := await(t, a.expelled, "expulsion"); !errors.Is(err, reason) {
+			t.Errorf("expelled because of %v, want %v", err, reason)
+		}
+		want := Caller{ID: 1, URLs: []string{"http://a:1"}, Directory: 5, Starts: 6, Feature: 7}
+		if d := cmp.Diff(&want, asked.Load()); d != "" {
+			t.Error(d)
+		}
+	}
+	foreign := start(t, 2, listen(t, "127.0.0.1:0"), func(o *Options) {
+		o.Identity.ClusterID++
+		o.Admit = func(Caller) error { return ErrRemoved }
+	})
+	a := start(t, 1, listen(t, "127.0.0.1:0"), func(o *Options) { o.Peers = map[uint64][]string{2: {foreign.address}} })
+	a.waitLog(t, refusedCluster.String())
+	a.end()
+	select {
+	case err := <-a.expelled:
+		t.Errorf("another cluster expels: %v", err)
+	default:
+	}
+}
+
+func TestPeersSayWhatTheyUnderstand(t *testing.T) {
+	a, b := pair(t, func(o *Options) { o.Feature = 10 + o.Identity.MemberID })
+	for _, c := range []struct {
+		n    *node
+		of   uint64
+		want uint64
+	}{{a, 2, 12}, {b, 1, 11}} {
+		eventually(t, "the feature level is known", func() bool {
+			s, _ := c.n.statusOf(c.of)
+			return s.Feature == c.want
+		})
+	}
+}
+
+func TestSetPeers(t *testing.T) {
+	a, b := pair(t, nil)
+	three := deafPeer(t, 3)
+	b.SetPeers(map[uint64][]string{2: {"http://itself:1"}, 3: {three}})
+	if _, known := b.statusOf(1); known {
+		t.Error("member 1 is still a peer")
+	}
+	if _, known := b.statusOf(3); !known {
+		t.Error("member 3 is no peer")
+	}
+	eventually(t, "member 1 has lost its link", func() bool {
+		s, _ := a.statusOf(2)
+		return !s.Linked
+	})
+	b.SetPeers(map[uint64][]string{1: {a.address}})
+	b.waitLinked(t, 1)
+	a.waitLinked(t, 2)
+}
+
+func TestAskToJoin(t *testing.T) {
+	b := start(t, 2, listen(t, "127.0.0.1:0"), func(o *Options) {
+		o.Join = func(urls []string) (uint64, error) {
+			if !slices.Equal(urls, []string{"http://n4:1"}) {
+				return 0, fmt.Errorf("no member has %v", urls)
+			}
+			return 44, nil
+		}
+	})
+	in := Introduction{URLs: []string{"http://n4:1"}, Timeout: patience}
+	cluster, member, err := AskToJoin(t.Context(), "http://"+b.address, in)
+	if cluster != testCluster || member != 44 || err != nil {
+		t.Errorf("answer = %x, %x, %v", cluster, member, err)
+	}
+	in.URLs = []string{"http://n5:1"}
+	if _, _, err := AskToJoin(t.Context(), b.address, in); !errors.Is(err, ErrNotAdded) || !strings.Contains(err.Error(), "no member has [http://n5:1]") {
+		t.Errorf("refusal = %v", err)
+	}
+	silent := start(t, 3, listen(t, "127.0.0.1:0"), nil)
+	if _, _, err := AskToJoin(t.Context(), silent.address, in); !errors.Is(err, ErrNotAdded) {
+		t.Errorf("of a member that cannot tell: %v", err)
+	}
 }
 
 func TestMemberRemovedDuringTheHandshakeIsRefused(t *testing.T) {
 	var asked atomic.Int32
 	b := start(t, 2, listen(t, "127.0.0.1:0"), func(o *Options) {
-		o.Admit = func(uint64, []string) error {
+		o.Admit = func(Caller) error {
 			if asked.Add(1) > 1 {
 				return errors.New("removed meanwhile")
 			}

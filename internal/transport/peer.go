@@ -44,6 +44,7 @@ type peer struct {
 	bytesReceived atomic.Uint64
 	linksLost     atomic.Uint64
 	linksBroken   atomic.Uint64
+	feature       atomic.Uint64
 	// roundTrips takes the seconds of each ping; set before the peer is started.
 	roundTrips observer
 
@@ -166,6 +167,13 @@ func (p *peer) update(addresses []string) {
 	signal(p.redial)
 }
 
+// has tells whether these are the addresses already.
+func (p *peer) has(addresses []string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Equal(p.addresses, addresses)
+}
+
 // refusedSuffix makes refusals a subject of their own in the log: the reason must not be
 // hidden by an earlier line about a lost link.
 const refusedSuffix = " refused"
@@ -195,6 +203,7 @@ func (p *peer) status() PeerStatus {
 		BytesReceived: p.bytesReceived.Load(),
 		LinksLost:     p.linksLost.Load(),
 		LinksBroken:   p.linksBroken.Load(),
+		Feature:       p.feature.Load(),
 	}
 }
 
@@ -218,6 +227,9 @@ func (t *Transport) runPeer(ctx context.Context, p *peer) {
 		if errors.As(err, &refused) {
 			pause.longest()
 			line += refusedSuffix
+			if refused.cluster == t.options.Identity.ClusterID && refused.Unwrap() != nil {
+				t.options.Handler.Expelled(err)
+			}
 		}
 		if t.lines.allow(line) {
 			t.log.Warn("no link to peer", slog.String("member", strconv.FormatUint(p.id, 16)), slog.Any("reason", err))

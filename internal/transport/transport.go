@@ -70,6 +70,20 @@ type Handler interface {
 	// and has stored it; an error refuses the snapshot and its text is shown to the sender.
 	// A second call for the same peer comes only after the first has returned.
 	ReceiveSnapshot(from uint64, header []byte, body io.Reader) error
+	// Expelled says that a peer has refused this member for good: ErrRemoved, ErrDirectory or ErrFeature is wrapped
+	// in the reason. It may be called again.
+	Expelled(reason error)
+}
+
+// Caller is a member that wants a link.
+type Caller struct {
+	ID uint64
+	// Known says that it is among the peers.
+	Known bool
+	// URLs are its own peer URLs, as it says.
+	URLs []string
+	// Directory, Starts and Feature are those of its Options.
+	Directory, Starts, Feature uint64
 }
 
 // Options says how a Transport works. Identity, Listener, Handler and Logger must be set;
@@ -92,10 +106,16 @@ type Options struct {
 	// certificate names the member (URI okapi://member/ID in hex) or, if it names none, that it
 	// is valid for one of the hosts of the member's peer URLs.
 	VerifyPeer func(member uint64, hosts []string, leaf *x509.Certificate) error
-	// Admit decides about a caller that is not among the peers: nil admits it, an error refuses
-	// it. It may call AddPeer. Without Admit all such callers are refused. A member that was
-	// away while others were replaced is reached only through Admit.
-	Admit   func(from uint64, urls []string) error
+	// Directory and Starts say which data directory this member has, and how often it was started from it; Feature is the highest
+	// feature level that it understands. The peers are told all three.
+	Directory, Starts, Feature uint64
+	// Admit decides about every caller, known or not, maybe more than once: nil admits it, an error refuses
+	// it. It may call AddPeer, and may take as long as the disk does. Without Admit the peers are admitted and all others refused. A member that
+	// was away while others were replaced is reached only through Admit.
+	Admit func(c Caller) error
+	// Join finds the id of the member that was added under these peer URLs and asks for it because it has not
+	// started yet; its error is told to the one who asks. Without Join nobody is told.
+	Join    func(urls []string) (member uint64, err error)
 	Handler Handler
 	Logger  *slog.Logger
 	// Metrics takes the round trips of pings; nil takes them nowhere.
@@ -338,6 +358,26 @@ func (t *Transport) RemovePeer(id uint64) {
 	t.acceptor.endPeer(id)
 }
 
+// SetPeers makes these members the peers, as by AddPeer, UpdatePeer and RemovePeer.
+func (t *Transport) SetPeers(peers map[uint64][]string) {
+	t.mu.RLock()
+	var gone []uint64
+	for id := range t.peers { // each by itself
+		if _, stays := peers[id]; !stays {
+			gone = append(gone, id)
+		}
+	}
+	t.mu.RUnlock()
+	for _, id := range gone {
+		t.RemovePeer(id)
+	}
+	for id, addresses := range peers { // each by itself
+		if p := t.peer(id); p == nil || !p.has(addresses) {
+			t.AddPeer(id, addresses)
+		}
+	}
+}
+
 // UpdatePeer replaces the addresses of a known member; of an unknown one nothing happens. A
 // link to an address that is no longer listed is ended and dialed anew.
 func (t *Transport) UpdatePeer(id uint64, addresses []string) {
@@ -370,6 +410,8 @@ type PeerStatus struct {
 	// Linked says that frames can be sent, Since since when this is or is not so.
 	Linked bool
 	Since  time.Time
+	// Feature is the highest feature level that it understands, by its own word at the last handshake; 0 before that.
+	Feature uint64
 	// Receiving says that a link for frames from this member is open.
 	Receiving bool
 	// RoundTrip is that of the newest ping answered, queueing included; 0 if none was.

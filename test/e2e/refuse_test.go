@@ -109,7 +109,7 @@ func wrongFlags(t *testing.T, m *harness.Member) []attempt {
 			},
 			want: []string{"--peer-cert-file and --peer-key-file cannot be used"},
 		},
-		{name: "nothing to join", prepare: fresh, flags: []string{"--initial-cluster-state=existing"}, want: []string{"is empty, and joining a cluster that runs is not possible yet: use --initial-cluster-state new"}},
+		{name: "nothing to join", prepare: fresh, flags: []string{"--initial-cluster-state=existing"}, want: []string{"is empty, and --initial-cluster names no other member to join: list the members that run, or use --initial-cluster-state new"}},
 	}
 }
 

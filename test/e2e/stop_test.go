@@ -273,23 +273,24 @@ func TestDirectoryOfAnother(t *testing.T) {
 	second.Terminate()
 	elsewhere := []string{"--listen-client-urls=http://127.0.0.1:0", "--listen-zookeeper=127.0.0.1:0", "--log-level=info"}
 	for _, a := range []struct {
-		name string
-		args []string
-		want []string
+		name   string
+		before func()
+		args   []string
+		want   []string
 	}{
-		{"in use", slices.Concat(first.Args(), elsewhere, []string{"--listen-peer-urls=http://127.0.0.1:0"}), []string{
+		{"in use", func() {}, slices.Concat(first.Args(), elsewhere, []string{"--listen-peer-urls=http://127.0.0.1:0"}), []string{
 			"data directory " + first.DataDir + " is in use", "stop the other okapi or choose another --data-dir",
 		}},
-		{"another member's", slices.Concat(second.Args(), elsewhere, []string{"--data-dir", first.DataDir}), []string{
+		{"another member's", first.Terminate, slices.Concat(second.Args(), elsewhere, []string{"--data-dir", first.DataDir}), []string{
 			"data directory " + first.DataDir + " belongs to member", `("n1"), not to member`, `("n2") of the same cluster: give each member its own --data-dir`,
 		}},
 	} {
+		a.before()
 		status, out, errs := okapi(t, attempt{}, t.TempDir(), a.args...)
 		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !inOrder(errs, a.want) {
 			t.Errorf("%s: status %d, output %q, errors\n%s", a.name, status, out, errs)
 		}
 	}
-	first.Terminate()
 }
 
 // TestOneDoor runs members that serve one kind of clients alone.

@@ -41,6 +41,8 @@ const (
 	KindReap      Kind = 66
 
 	KindPublishMember Kind = 67
+	KindChangeMembers Kind = 68
+	KindSetLevel      Kind = 69
 )
 
 // Command is one thing to do. The set of implementations is closed: it is the list of kinds.

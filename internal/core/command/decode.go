@@ -290,6 +290,10 @@ func (d *decoder) leaf(k Kind) Command {
 		return &Reap{Path: d.string("path"), Czxid: d.varint("czxid")}
 	case KindPublishMember:
 		return &PublishMember{ID: d.id("member"), Name: d.string("name"), ClientURLs: texts(d, "client urls")}
+	case KindChangeMembers:
+		return changeMembers(d)
+	case KindSetLevel:
+		return &SetLevel{Level: d.uvarint("level")}
 	default:
 		d.pos--
 		d.fail("kind")

@@ -304,18 +304,9 @@ func (c *Reap) appendBody(b []byte) []byte {
 func (c *Reap) maxSize() int { return stringMaxSize(c.Path) + maxVarint }
 
 func (c *PublishMember) appendBody(b []byte) []byte {
-	b = appendString(appendID(b, c.ID), c.Name)
-	b = binary.AppendUvarint(b, uint64(len(c.ClientURLs)))
-	for _, u := range c.ClientURLs {
-		b = appendString(b, u)
-	}
-	return b
+	return appendTexts(appendString(appendID(b, c.ID), c.Name), c.ClientURLs)
 }
 
 func (c *PublishMember) maxSize() int {
-	n := idSize + stringMaxSize(c.Name) + maxVarint32
-	for _, u := range c.ClientURLs {
-		n += stringMaxSize(u)
-	}
-	return n
+	return idSize + stringMaxSize(c.Name) + textsMaxSize(c.ClientURLs)
 }

@@ -23,6 +23,8 @@ var (
 	_ Command = (*Expire)(nil)
 	_ Command = (*Reap)(nil)
 	_ Command = (*PublishMember)(nil)
+	_ Command = (*ChangeMembers)(nil)
+	_ Command = (*SetLevel)(nil)
 )
 
 // String names the kind, for metrics, logs and tests. An unknown kind is "unknown".
@@ -58,4 +60,6 @@ var kindNames = [...]string{
 	KindReap:      "reap",
 
 	KindPublishMember: "publish_member",
+	KindChangeMembers: "change_members",
+	KindSetLevel:      "set_level",
 }

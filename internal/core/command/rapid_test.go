@@ -119,9 +119,21 @@ func anyCommand(t *rapid.T, k Kind, depth int) Command {
 		return &Reap{str("path"), i64("czxid")}
 	case KindPublishMember:
 		return &PublishMember{u64("member"), str("name"), orNil(rapid.SliceOfN(anyString(), 0, 3).Draw(t, "urls"))}
+	case KindChangeMembers:
+		changes := orNil(rapid.SliceOfN(rapid.Custom(anyMemberChange), 0, 3).Draw(t, "changes"))
+		return &ChangeMembers{changes, Verdict(rapid.Byte().Draw(t, "verdict")), u64("behind")}
+	case KindSetLevel:
+		return &SetLevel{u64("level")}
 	}
 	t.Fatalf("no generator for kind %v", k)
 	return nil
+}
+
+func anyMemberChange(t *rapid.T) MemberChange {
+	return MemberChange{
+		MemberAction(rapid.Byte().Draw(t, "action")), rapid.Uint64().Draw(t, "member"), Role(rapid.Byte().Draw(t, "role")),
+		orNil(rapid.SliceOfN(anyString(), 0, 3).Draw(t, "urls")),
+	}
 }
 
 func anyProposal(t *rapid.T) Proposal {

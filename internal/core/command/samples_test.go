@@ -81,6 +81,15 @@ func kindSamples() map[Kind][]sample {
 			{"all", &PublishMember{ID: 0x8e9e05c52164694d, Name: "n1", ClientURLs: []string{"http://10.0.0.1:2379", "http://n1:2379"}}},
 			{"nothing to say", &PublishMember{ID: 1}},
 		},
+		KindChangeMembers: {
+			{"replace", &ChangeMembers{Changes: []MemberChange{
+				{Action: RemoveMember, ID: 0x8e9e05c52164694d},
+				{Action: AddMember, ID: 5, Role: Observer, PeerURLs: []string{"http://10.0.0.5:2380", "http://n5:2380"}},
+			}, Verdict: Proceed}},
+			{"refused", &ChangeMembers{Changes: []MemberChange{{Action: SetRole, ID: 7}}, Verdict: NotCaughtUp, Behind: 1 << 40}},
+			{"nothing", &ChangeMembers{}},
+		},
+		KindSetLevel: {{"all", &SetLevel{Level: 2}}},
 	}
 }
 

@@ -184,7 +184,11 @@ func (m *Machine) execute(c command.Command) (Code, any) {
 	case *command.Reap:
 		return m.reap(c)
 	case *command.PublishMember:
-		return m.members.publish(c)
+		return publishMember(m, c)
+	case *command.ChangeMembers:
+		return changeMembers(m, c)
+	case *command.SetLevel:
+		return setLevel(m, c)
 	default: // Range and Check
 		return BadArguments, nil
 	}

@@ -78,6 +78,21 @@ const (
 	// NotBootstrapped: the cluster has no settings yet.
 	NotBootstrapped
 
+	// Refusals of a change of members.
+
+	// MemberExists: the id of a member to add is taken, or was.
+	MemberExists
+	// PeerURLTaken: another member has one of the peer URLs.
+	PeerURLTaken
+	// MemberNotFound: no such member, or it was removed.
+	MemberNotFound
+	// BadMemberChange: the change makes no sense, such as one that leaves no voter.
+	BadMemberChange
+	// QuorumAtRisk: with the change too few of the voters would be there to decide anything.
+	QuorumAtRisk
+	// NotCaughtUp: a member that is to vote lacks entries; Result.Detail says how many.
+	NotCaughtUp
+
 	// codes is the number of codes.
 	codes
 )
@@ -94,6 +109,8 @@ var codeNames = [codes]string{
 	QuotaExceeded: "quota exceeded", SessionExpired: "session expired", SessionExists: "session exists",
 	SessionMoved: "session moved", SequenceGap: "sequence gap", RuntimeInconsistency: "runtime inconsistency",
 	Stale: "stale", NotBootstrapped: "not bootstrapped",
+	MemberExists: "member exists", PeerURLTaken: "peer URL is taken", MemberNotFound: "member not found",
+	BadMemberChange: "bad change of members", QuorumAtRisk: "quorum at risk", NotCaughtUp: "not caught up",
 }
 
 // String names the code.

@@ -135,7 +135,7 @@ func digestSettings(on bool, c *command.Settings) uint64 {
 // that have applied the same entry: see Index.
 func (m *Machine) Digest() uint64 {
 	s := newSum(sumCounters).pair(m.index, m.term).ints(m.time, m.revision).pair(uint64(m.zxid), m.seq)
-	s = s.ints(m.compacted, m.treeHistory.floor).ints(m.plainBytes(), m.treeBytes())
+	s = s.ints(m.compacted, m.treeHistory.floor).ints(m.plainBytes(), m.treeBytes()).pair(m.level, 0)
 	return digestRecords(m) + uint64(s)
 }
 
@@ -145,10 +145,7 @@ func digestRecords(m *Machine) uint64 {
 	for _, a := range m.alarms.list {
 		d += digestAlarm(a)
 	}
-	for i := range m.members.list {
-		d += digestMember(&m.members.list[i])
-	}
-	return d
+	return d + digestMembers(m.members)
 }
 
 // recomputeDigest sums the records anew. It must equal what the commands kept up step by step.

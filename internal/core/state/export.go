@@ -96,7 +96,8 @@ func (m *Machine) unversioned() []captured {
 		e.uint(a.Member)
 		e.ints(int64(a.Type))
 	}
-	e.members(m.members.list)
+	e.members(m.members)
+	e.uint(m.level)
 	e.uint(m.Digest())
 	records := []captured{{recordState, e.b}}
 	for all := m.leases.sorted(); len(all) > 0; {

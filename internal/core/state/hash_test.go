@@ -155,7 +155,7 @@ func TestHash(t *testing.T) {
 		{"put in the tree", &command.Put{Key: "/zk/new"}},
 		{"grant", &command.LeaseGrant{ID: 99, TTL: 10}},
 		{"alarm", &command.Alarm{Action: command.AlarmActivate, Member: 9, Alarm: command.AlarmCorrupt}},
-		{"member", &command.PublishMember{ID: 9, Name: "n9"}},
+		{"member", judged(command.MemberChange{Action: command.AddMember, ID: 9, PeerURLs: []string{"http://n9:2380"}})},
 	} {
 		s.must(OK, command.Caller{}, step.cmd)
 		got, _ := Hash(s.m)

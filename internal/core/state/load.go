@@ -115,7 +115,7 @@ func (l *loader) state(d *decoder) {
 	for range d.count() {
 		m.alarms.raise(Alarm{Member: d.uint(), Type: command.AlarmType(d.int32())})
 	}
-	d.members(&m.members)
+	m.members, m.level = d.members(), d.uint()
 	l.digest = d.uint()
 }
 

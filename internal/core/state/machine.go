@@ -70,7 +70,8 @@ type Machine struct {
 	leases  leaseTable         // sessions and leases
 	acls    aclTable
 	alarms  alarmTable
-	members memberTable
+	members Membership
+	level   uint64 // of features
 
 	mortals mortals
 
@@ -125,6 +126,17 @@ func New(seed uint64) *Machine {
 	return m
 }
 
+// firstLevel is the feature level of every new cluster. Members raise it when they have found out what all of them
+// understand.
+const firstLevel = 1
+
+// Found returns the machine that a new cluster of these members starts from: the same on each of them. seed is as for New.
+func Found(seed uint64, members []Member) *Machine {
+	m := New(seed)
+	m.members = NewMembership(members)
+	return m
+}
+
 // plantTree makes the nodes that every tree has, as they are in a fresh ZooKeeper
 // (org.apache.zookeeper.server.DataTree): their children do not count as creates.
 func (m *Machine) plantTree() {
@@ -145,6 +157,7 @@ func newMachine(seed uint64) *Machine {
 		compacted:   -1,
 		treeHistory: history{floor: -1},
 		plainPut:    &PutResult{},
+		level:       firstLevel,
 	}
 	m.head.m = m
 	return m

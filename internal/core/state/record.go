@@ -9,7 +9,7 @@ import (
 // A snapshot of the machine is a list of records. Each has a kind and bytes; how they are framed, checked
 // and compressed is not our concern. Numbers are varints, strings have their length before them.
 // recordFormat stands in the first record and is raised when the encoding changes.
-const recordFormat = 2
+const recordFormat = 3
 
 // The kinds, in the order in which they come.
 const (

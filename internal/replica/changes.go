@@ -1,0 +1,229 @@
+package replica
+
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+)
+
+// Who belongs to the cluster is in the replicated state (state.Membership), and changes with a command like any
+// other. Raft's configuration follows it: the entry of the command is raft's configuration change too, so that both
+// change at one place of the log. It enters the joint configuration, which needs a majority of the voters before and of those
+// after; raft leaves it by itself once that is committed. One change is under way at a time.
+//
+// The leader adds its judgement to the command before it goes into the log: a change after which too few voters
+// would be there, or that gives a vote to a member which lacks entries, is logged as refused, and every
+// member finds the same refusal when it applies it.
+
+// changes is the Member's care for who belongs to the cluster.
+type changes struct {
+	m       *Member
+	members state.Membership  // as of the last applied entry
+	conf    *raftpb.ConfState // raft's, as of the same
+	// queue is, at the leader, what is to be ordered; ordered says that a change is in the log and not yet applied.
+	queue   []Pending
+	ordered bool
+	heard   map[uint64]int64 // MonotonicMS at which a frame of a member last came
+	links   []state.Member   // who was last said to be linked
+}
+
+func newChanges(m *Member) *changes {
+	b := &m.opts.Boot
+	c := &changes{m: m, members: b.Members, conf: b.Conf, heard: make(map[uint64]int64)}
+	c.links = c.linked()
+	return c
+}
+
+// caughtUpEntries is how many entries a member may lack when it gets a vote: what is under way to one that keeps up.
+const caughtUpEntries = 1024
+
+// joint tells whether raft is between two configurations.
+func (c *changes) joint() bool { return len(c.conf.GetVotersOutgoing()) > 0 }
+
+// follow takes what an applied entry or a snapshot made of the membership.
+func (c *changes) follow(ms state.Membership, conf *raftpb.ConfState) {
+	c.members, c.conf = ms, conf
+	if c.members.WasRemoved(c.m.id) && !slices.Contains(idsOf(conf), c.m.id) {
+		c.m.fx.Removed = true
+	}
+	c.tellLinks()
+}
+
+// tellLinks says who is to be linked, if that has changed.
+func (c *changes) tellLinks() {
+	if now := c.linked(); !slices.EqualFunc(now, c.links, sameAddress) {
+		c.links = now
+		c.m.fx.Links = &Links{Members: now}
+	}
+}
+
+func sameAddress(a, b state.Member) bool {
+	return a.ID == b.ID && slices.Equal(a.PeerURLs, b.PeerURLs)
+}
+
+// linked is every member, and those that were removed as long as raft still counts on them.
+func (c *changes) linked() []state.Member {
+	all := slices.Clone(c.members.Members)
+	inConf := idsOf(c.conf)
+	for _, was := range c.links {
+		if _, stays := c.members.ByID(was.ID); !stays && slices.Contains(inConf, was.ID) {
+			all = append(all, was)
+		}
+	}
+	return all
+}
+
+// idsOf lists everybody in a configuration of raft, some maybe twice.
+func idsOf(conf *raftpb.ConfState) []uint64 {
+	return slices.Concat(conf.GetVoters(), conf.GetLearners(), conf.GetVotersOutgoing(), conf.GetLearnersNext())
+}
+
+// propose orders the next change, if this member leads and none is under way. It returns whether it did.
+func (c *changes) propose() bool {
+	if len(c.queue) == 0 || !c.mayPropose() {
+		return false
+	}
+	var p command.Proposal
+	if err := command.DecodeProposal(c.queue[0].Encoded, &p); err != nil {
+		c.queue = c.queue[1:] // it was decoded when it came
+		return true
+	}
+	change := p.Command.(*command.ChangeMembers)
+	next, code := c.members.Change(change)
+	change.Verdict = command.Proceed
+	if code == state.OK {
+		change.Verdict, change.Behind = c.judge(next)
+	}
+	refused := code != state.OK || change.Verdict != command.Proceed
+	if self, stays := next.ByID(c.m.id); !refused && (!stays || self.Role != command.Voter) {
+		// The office is handed on first; whoever gets it finds the change again, or its sender sends it again.
+		c.m.transfer(0)
+		return false
+	}
+	changes := confChanges(change)
+	data := c.m.orders.encodeBatch([]Pending{{Encoded: command.AppendProposal(nil, &p)}})
+	var err error
+	if refused || len(changes) == 0 {
+		err = c.m.raft.Propose(data)
+	} else {
+		err = c.m.raft.ProposeConfChange(&raftpb.ConfChangeV2{
+			Transition: raftpb.ConfChangeTransition_ConfChangeTransitionJointImplicit.Enum(), Changes: changes, Context: data,
+		})
+	}
+	if err != nil {
+		return false // the office is being handed on
+	}
+	c.ordered = !refused && len(changes) > 0
+	c.m.waiters.addressed(c.m.term(), ownNumbers(c.queue[:1]))
+	c.queue = c.queue[1:]
+	return true
+}
+
+// mayPropose tells whether a change may be ordered now: by a leader that has applied everything from before its term, so
+// that it knows who belongs to the cluster, and while no other change is under way.
+func (c *changes) mayPropose() bool {
+	m := c.m
+	return m.leads() && !m.hung() && m.bootstrapped && m.appliedTerm == m.term() && !c.ordered && !c.joint() &&
+		m.raft.BasicStatus().LeadTransferee == 0
+}
+
+// confChanges are a change in the terms of raft, which knows no observers; none if it concerns addresses alone.
+func confChanges(c *command.ChangeMembers) (list []*raftpb.ConfChangeSingle) {
+	for i := range c.Changes {
+		change := &c.Changes[i]
+		typ := raftpb.ConfChangeType_ConfChangeAddLearnerNode
+		switch {
+		case change.Action == command.SetPeerURLs:
+			continue
+		case change.Action == command.RemoveMember:
+			typ = raftpb.ConfChangeType_ConfChangeRemoveNode
+		case change.Role == command.Voter:
+			typ = raftpb.ConfChangeType_ConfChangeAddNode
+		}
+		list = append(list, &raftpb.ConfChangeSingle{Type: typ.Enum(), NodeId: new(change.ID)})
+	}
+	return list
+}
+
+// judge looks whether the cluster could go on with a membership. One that is added with a vote counts as absent, since nobody
+// has heard of it, and one that gets a vote must have caught up. A cluster of one may get a second
+// voter all the same: etcd allows it (server/etcdserver/api/membership, IsReadyToAddVotingMember), because
+// people grow single members so.
+func (c *changes) judge(next state.Membership) (v command.Verdict, behind uint64) {
+	voters, present := next.Voters(), 0
+	for _, id := range voters {
+		was, known := c.members.ByID(id)
+		switch {
+		case !known:
+		case was.Role == command.Voter:
+			if c.present(id) {
+				present++
+			}
+		default:
+			if behind := c.behind(id); behind > caughtUpEntries || !c.present(id) {
+				return command.NotCaughtUp, behind
+			}
+			present++
+		}
+	}
+	if present < len(voters)/2+1 && (len(c.members.Voters()) > 1 || len(voters) > 2) {
+		return command.QuorumAtRisk, 0
+	}
+	return command.Proceed, 0
+}
+
+// present tells whether a member was heard of within an election timeout.
+func (c *changes) present(id uint64) bool {
+	if id == c.m.id {
+		return true
+	}
+	at, ever := c.heard[id]
+	return ever && c.m.now.MonotonicMS-at < c.m.opts.TickMS*int64(c.m.opts.ElectionTicks)
+}
+
+// behind is how many committed entries a member is not known to have.
+func (c *changes) behind(id uint64) uint64 {
+	st := c.m.raft.Status()
+	p, known := st.Progress[id]
+	if !known || p.State != tracker.StateReplicate {
+		if p.Match > 0 {
+			return max(caughtUpEntries+1, st.GetCommit()-min(st.GetCommit(), p.Match))
+		}
+		return max(caughtUpEntries+1, st.GetCommit())
+	}
+	return st.GetCommit() - min(st.GetCommit(), p.Match)
+}
+
+// gainOffice sorts the changes out of what a new leader has not yet handed to another.
+func (c *changes) gainOffice() {
+	c.ordered = false
+	o := c.m.orders
+	kept := o.queue[:0:0]
+	for _, p := range o.queue {
+		if p.change {
+			c.queue = append(c.queue, p)
+			o.bytes -= len(p.Encoded)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	o.queue = kept
+}
+
+// loseOffice puts our own changes back to where they are handed to the next leader from. Those of others are dropped: their
+// senders learn from the new term's first entry.
+func (c *changes) loseOffice() {
+	c.ordered = false
+	mine := c.queue
+	c.queue = nil
+	for _, p := range mine {
+		if !p.foreign {
+			c.m.orders.queue = append(c.m.orders.queue, p)
+			c.m.orders.bytes += len(p.Encoded)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/okapi-kv/okapi/internal/cluster"
+	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/replica"
+	"github.com/okapi-kv/okapi/internal/transport"
+)
+
+// strangersMax bounds the members that are linked though they are not known to belong to the cluster.
+const strangersMax = 8
+
+// gatekeeper decides who may have a link with this member.
+type gatekeeper struct {
+	replica   *replica.Replica
+	transport *transport.Transport
+	recall    *cluster.Recall // of the data directories of the others
+	level     func() uint64
+}
+
+// admit decides who may have a link. A member that is not known may be one that was added while this one was away, or all of them
+// for a member that has just joined.
+func (g *gatekeeper) admit(c transport.Caller) error {
+	members := g.replica.Status().Members
+	_, belongs := members.ByID(c.ID)
+	switch {
+	case !belongs && !c.Known && members.WasRemoved(c.ID):
+		return transport.ErrRemoved
+	case c.Feature < g.level():
+		return transport.ErrFeature
+	case !belongs && !c.Known && g.strangers(members) >= strangersMax:
+		return errStranger
+	}
+	err := g.recall.Recognize(c.ID, c.Directory, c.Starts)
+	if errors.Is(err, cluster.ErrForgetful) {
+		return transport.ErrDirectory
+	}
+	if err != nil {
+		return err
+	}
+	if !c.Known {
+		g.transport.AddPeer(c.ID, c.URLs)
+	}
+	return nil
+}
+
+var errNotServing = errors.New("the member that was asked does not serve yet")
+
+var errStranger = errors.New("not a member that this one knows, and too many of these are linked already")
+
+// strangers counts the peers that are not known to belong to the cluster.
+func (g *gatekeeper) strangers(members state.Membership) (n int) {
+	for _, p := range g.transport.Status() {
+		if _, belongs := members.ByID(p.ID); !belongs {
+			n++
+		}
+	}
+	return n
+}
+
+// expected finds the member with these peer URLs, which is about to start for the first time.
+func (g *gatekeeper) expected(urls []string) (id uint64, err error) {
+	select {
+	case <-g.replica.Serving():
+	default: // it may not know of the last changes
+		return 0, errNotServing
+	}
+	want := slices.Sorted(slices.Values(urls))
+	for _, known := range g.replica.Status().Members.Members {
+		if slices.Equal(slices.Sorted(slices.Values(known.PeerURLs)), want) {
+			return known.ID, nil
+		}
+	}
+	return 0, fmt.Errorf("no member has the peer URLs %s", strings.Join(want, ","))
+}
