@@ -44,6 +44,9 @@ func (a *Applier) Apply(job *Apply) (Applied, error) {
 	return done, nil
 }
 
+// Conf is raft's configuration as of the last applied entry.
+func (a *Applier) Conf() *raftpb.ConfState { return a.conf }
+
 // decode takes an entry apart: what is for the state machine goes into the batch, and the configuration becomes that
 // after the entry.
 func (a *Applier) decode(e *raftpb.Entry, done *Applied) (err error) {

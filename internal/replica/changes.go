@@ -24,6 +24,7 @@ type changes struct {
 	m       *Member
 	members state.Membership  // as of the last applied entry
 	conf    *raftpb.ConfState // raft's, as of the same
+	counted []uint64          // everybody in conf
 	// queue is, at the leader, what is to be ordered; ordered says that a change is in the log and not yet applied.
 	queue   []Pending
 	ordered bool
@@ -33,7 +34,7 @@ type changes struct {
 
 func newChanges(m *Member) *changes {
 	b := &m.opts.Boot
-	c := &changes{m: m, members: b.Members, conf: b.Conf, heard: make(map[uint64]int64)}
+	c := &changes{m: m, members: b.Members, conf: b.Conf, counted: idsOf(b.Conf), heard: make(map[uint64]int64)}
 	c.links = c.linked()
 	return c
 }
@@ -46,8 +47,8 @@ func (c *changes) joint() bool { return len(c.conf.GetVotersOutgoing()) > 0 }
 
 // follow takes what an applied entry or a snapshot made of the membership.
 func (c *changes) follow(ms state.Membership, conf *raftpb.ConfState) {
-	c.members, c.conf = ms, conf
-	if c.members.WasRemoved(c.m.id) && !slices.Contains(idsOf(conf), c.m.id) {
+	c.members, c.conf, c.counted = ms, conf, idsOf(conf)
+	if c.members.WasRemoved(c.m.id) && !slices.Contains(c.counted, c.m.id) {
 		c.m.fx.Removed = true
 	}
 	c.tellLinks()
@@ -68,9 +69,8 @@ func sameAddress(a, b state.Member) bool {
 // linked is every member, and those that were removed as long as raft still counts on them.
 func (c *changes) linked() []state.Member {
 	all := slices.Clone(c.members.Members)
-	inConf := idsOf(c.conf)
 	for _, was := range c.links {
-		if _, stays := c.members.ByID(was.ID); !stays && slices.Contains(inConf, was.ID) {
+		if _, stays := c.members.ByID(was.ID); !stays && slices.Contains(c.counted, was.ID) {
 			all = append(all, was)
 		}
 	}

@@ -24,13 +24,15 @@ import (
 
 // cluster runs three Replicas in this process over a link that loses nothing.
 type cluster struct {
-	t       *testing.T
-	disks   map[uint64]*vfs.Mem
-	mu      sync.Mutex
-	members map[uint64]*running
-	snaps   int          // streamed
-	touches atomic.Int64 // frames that report touches
-	streams sync.WaitGroup
+	t *testing.T
+	// founders is how many members founded it: those with the lowest ids.
+	founders uint64
+	disks    map[uint64]*vfs.Mem
+	mu       sync.Mutex
+	members  map[uint64]*running
+	snaps    int          // streamed
+	touches  atomic.Int64 // frames that report touches
+	streams  sync.WaitGroup
 }
 
 type running struct {
@@ -85,8 +87,12 @@ func (w wire) SendSnapshot(to uint64, header []byte, body io.ReadCloser) {
 
 func (c *cluster) start(id uint64) {
 	c.t.Helper()
+	var begin []state.Member // nobody, for who joins
+	if id <= c.founders {
+		begin = founders(c.founders)
+	}
 	disk, err := OpenDisk(DiskOptions{
-		FS: c.disks[id], Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: id}, Founders: founders(3), SegmentBytes: 64 << 10,
+		FS: c.disks[id], Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: id}, Founders: begin, SegmentBytes: 64 << 10,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -191,7 +197,7 @@ func (c *cluster) leader() (id uint64) {
 // TestCluster proposes at each member, kills the leader, brings it back by a snapshot, and restarts everybody.
 func TestCluster(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
+	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
 	ids := []uint64{1, 2, 3}
 	for _, id := range ids {
 		c.disks[id] = vfs.NewMem(id)
@@ -299,7 +305,7 @@ func sameDigest(c *cluster, ids []uint64) {
 // TestReaper: an empty container and a TTL node whose time is over go by themselves, others stay.
 func TestReaper(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
+	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
 	for id := range uint64(3) {
 		c.disks[id+1] = vfs.NewMem(id + 1)
 		c.start(id + 1)

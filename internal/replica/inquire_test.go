@@ -19,7 +19,7 @@ import (
 // startThree starts three members and returns them when all serve, and how to stop them.
 func startThree(t *testing.T) (c *cluster, stop func()) {
 	t.Helper()
-	c = &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
+	c = &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
 	for id := range uint64(3) {
 		c.disks[id+1] = vfs.NewMem(id + 1)
 		c.start(id + 1)

@@ -295,8 +295,10 @@ type MemberStatus struct {
 	Serving bool
 	// VouchedMS is the MonotonicMS up to which the leader knows of the sessions touched here.
 	VouchedMS int64
-	// Members is who belongs to the cluster, as of Applied.
+	// Members is who belongs to the cluster, as of Applied, and Counted whom raft counts on: in the midst of a change also those
+	// who are about to leave. Neither may be changed.
 	Members   state.Membership
+	Counted   []uint64
 	Following Following
 }
 
@@ -306,6 +308,6 @@ func (m *Member) Status() MemberStatus {
 	last, _ := m.store.LastIndex()
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
-		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Following: m.followed,
+		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Counted: m.changes.counted, Following: m.followed,
 	}
 }

@@ -81,7 +81,7 @@ func TestReadHistoryHoldsHistory(t *testing.T) {
 // The office goes to the member that is named, and metrics tell of it.
 func TestTransferLeadershipToAMember(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
+	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
 	for id := uint64(1); id <= 3; id++ {
 		c.disks[id] = vfs.NewMem(id)
 		c.start(id)
@@ -127,7 +127,7 @@ func TestTransferLeadershipToAMember(t *testing.T) {
 // A command that cannot be carried out is counted, once.
 func TestFailuresAreCounted(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{1: vfs.NewMem(1)}, members: map[uint64]*running{}}
+	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{1: vfs.NewMem(1)}, members: map[uint64]*running{}}
 	c.start(1) // alone of three: nobody leads
 	defer c.stop(1)
 	m := c.member(1)

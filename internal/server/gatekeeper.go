@@ -26,8 +26,10 @@ type gatekeeper struct {
 // admit decides who may have a link. A member that is not known may be one that was added while this one was away, or all of them
 // for a member that has just joined.
 func (g *gatekeeper) admit(c transport.Caller) error {
-	members := g.replica.Status().Members
+	status := g.replica.Status()
+	members := status.Members
 	_, belongs := members.ByID(c.ID)
+	belongs = belongs || slices.Contains(status.Counted, c.ID)
 	switch {
 	case !belongs && !c.Known && members.WasRemoved(c.ID):
 		return transport.ErrRemoved

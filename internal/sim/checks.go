@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
@@ -30,6 +31,8 @@ type checks struct {
 	probes                 map[uint64]int
 	done, notDone, unknown int
 	crashes, watched       int
+	changed                int      // times that the membership was
+	confs                  []confAt // in force, in order
 	fingerprint            uint64
 	lastIndex              uint64
 }
@@ -96,11 +99,19 @@ func (c *checks) entry(n *node, e *raftpb.Entry) {
 	c.entries[index] = seen
 	c.lastIndex = max(c.lastIndex, index)
 	c.fingerprint = c.fingerprint*1099511628211 ^ seen.hash ^ uint64(c.world.now)
-	if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
+	data := e.GetData()
+	if e.GetType() != raftpb.EntryNormal {
+		change := new(raftpb.ConfChangeV2)
+		if err := proto.Unmarshal(data, change); err != nil {
+			c.world.fail("entry %d does not decode: %v", index, err)
+		}
+		data = change.GetContext()
+	}
+	if len(data) == 0 {
 		return
 	}
 	var batch command.Batch
-	if err := command.DecodeBatch(e.GetData(), &batch); err != nil {
+	if err := command.DecodeBatch(data, &batch); err != nil {
 		c.world.fail("entry %d does not decode: %v", index, err)
 		return
 	}
@@ -152,14 +163,8 @@ func (c *checks) outcome(n *node, id command.ID, err error) {
 
 func (c *checks) durable(n *node, index uint64) {
 	term := c.entries[index].term
-	holders := 0
-	for _, m := range c.world.nodes {
-		if m.log.holds(index, term) {
-			holders++
-		}
-	}
-	if holders <= len(c.world.nodes)/2 {
-		c.world.fail("entry %d is acknowledged but durable on %d of %d members", index, holders, len(c.world.nodes))
+	if !c.quorumHolds(index, term) {
+		c.world.fail("entry %d is acknowledged but not durable on a quorum", index)
 	}
 	if !n.log.holds(index, term) {
 		c.world.fail("entry %d is acknowledged by member %d, where it is not durable", index, n.id)
@@ -203,7 +208,7 @@ func (c *checks) leases(changes []state.LeaseChange) {
 
 // probe asks every member for a write, a read and about a lease that is not there; all must succeed before the run ends.
 func (w *World) probe() {
-	for _, n := range w.nodes {
+	for _, n := range w.current() {
 		if !n.up {
 			w.fail("member %d is down although nothing harms it", n.id)
 			return
@@ -243,7 +248,7 @@ func (c *checks) access(a access) (answered func(value string, done bool)) {
 // end checks what must hold once the cluster has healed.
 func (c *checks) end() {
 	w := c.world
-	for _, n := range w.nodes {
+	for _, n := range w.current() {
 		if c.probes[n.id] != 7 && w.cfg.Bug != LocalKeepAlive {
 			w.fail("member %d does not serve after the faults have ended (probe %d)", n.id, c.probes[n.id])
 		}
@@ -257,7 +262,7 @@ func (c *checks) end() {
 	if w.cfg.Seed%10 == 0 {
 		c.linearizable()
 	}
-	w.nodes[0].store.Read(func(v state.View) {
+	w.current()[0].store.Read(func(v state.View) {
 		c.readsMatch(v)
 		c.sessionsMatch(v)
 		c.leasesMatch(v)

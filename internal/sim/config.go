@@ -22,6 +22,8 @@ const (
 	LocalKeepAlive
 	// WatchFromHead resumes watches at the newest revision of the member.
 	WatchFromHead
+	// WipedReturns lets a member come back under its id with an empty disk.
+	WipedReturns
 )
 
 // Bugs names the planted bugs.
@@ -33,6 +35,7 @@ var Bugs = map[string]Bug{
 	"snapshot-without-session": SnapshotWithoutSession,
 	"local-keep-alive":         LocalKeepAlive,
 	"watch-from-head":          WatchFromHead,
+	"wiped-returns":            WipedReturns,
 }
 
 // Config is what a seed decides.
@@ -51,6 +54,8 @@ type Config struct {
 	Crash, CrashAll, Partition, OneWay, Pause, Stall, CrashPoint, Transfer float64
 	// VoteCrash is the chance that a member crashes just after it stored a vote, and is back at once.
 	VoteCrash float64
+	// Changes is the chance of a change of members.
+	Changes float64
 	// ClockDrift is how much the rates of two clocks may differ.
 	ClockDrift float64
 	// Survive is the share of unsynced sectors that a crash leaves.
@@ -71,7 +76,7 @@ func FromSeed(seed uint64) Config {
 	if rng.IntN(4) == 0 {
 		delay = 300 * millisecond // slow links: messages of one election meet those of the next
 	}
-	return Config{
+	cfg := Config{
 		Seed: seed, Members: []int{1, 3, 3, 3, 5}[rng.IntN(5)], Clients: 2 + rng.IntN(7),
 		FaultTime: 15 * second, HealTime: 25 * second,
 		SnapshotBytes: uint64(2000 + rng.IntN(60000)), SegmentBytes: 64 << 10,
@@ -81,4 +86,6 @@ func FromSeed(seed uint64) Config {
 		Crash: some(0.4), CrashAll: some(0.1), Partition: some(0.4), OneWay: some(0.3), Pause: some(0.3), Stall: some(0.2),
 		CrashPoint: some(0.3), VoteCrash: some(0.6), Transfer: some(0.3), ClockDrift: 0.05 * rng.Float64(), Survive: rng.Float64(),
 	}
+	cfg.Changes = some(0.9)
+	return cfg
 }

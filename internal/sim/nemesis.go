@@ -17,7 +17,7 @@ func (w *World) nemesis() {
 	}
 	if w.chance(c.CrashAll) {
 		for _, n := range w.nodes {
-			if n.up {
+			if n.up { // one that has left is not
 				n.crash()
 			}
 		}
@@ -33,6 +33,9 @@ func (w *World) nemesis() {
 		w.net.partition(true)
 	case w.chance(0.3):
 		w.net.heal()
+	}
+	if c.Changes > 0 && w.chance(c.Changes) && n.up && n.serving {
+		w.changeMembers(n)
 	}
 	if w.chance(c.Transfer) && n.up {
 		n.step(replica.Transfer{})

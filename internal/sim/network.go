@@ -46,7 +46,7 @@ func (n *network) partition(oneWay bool) {
 func (n *network) send(from *node, out replica.Outgoing) {
 	w := n.world
 	to := w.node(out.To)
-	if n.cut[link{from.id, out.To}] || to == nil || !w.healed && w.chance(w.cfg.Loss) {
+	if n.cut[link{from.id, out.To}] || to == nil || !from.links[out.To] || !w.healed && w.chance(w.cfg.Loss) {
 		if w.chance(0.3) {
 			from.later(w.between(0, millisecond), func() { from.step(replica.Unreachable{To: out.To}) })
 		}
@@ -59,7 +59,7 @@ func (n *network) send(from *node, out replica.Outgoing) {
 	for range copies {
 		data := append([]byte(nil), out.Data...)
 		w.after(n.delay(), func() {
-			if !n.cut[link{from.id, to.id}] {
+			if !n.cut[link{from.id, to.id}] && n.admits(to, from) {
 				to.deliver(func() { to.step(replica.Frame{From: from.id, Data: data}) })
 			}
 		})
@@ -70,15 +70,18 @@ func (n *network) send(from *node, out replica.Outgoing) {
 func (n *network) sendSnapshot(from *node, s replica.SnapshotSend) {
 	w := n.world
 	to := w.node(s.To)
+	w.note("n%d sends n%d a snapshot", from.id, s.To)
 	file, ok := from.snapshotFile(s.Message)
-	if !ok || n.cut[link{from.id, s.To}] || !w.healed && w.chance(w.cfg.Loss) {
+	if !ok || n.cut[link{from.id, s.To}] || !from.links[s.To] || !w.healed && w.chance(w.cfg.Loss) {
 		from.later(w.between(millisecond, 50*millisecond), func() { from.step(replica.SnapshotSent{To: s.To}) })
 		return
 	}
 	epoch := from.epoch
 	w.after(n.delay()*5, func() {
 		delivered := false
-		to.deliver(func() { delivered = to.receiveSnapshot(from.id, s.Message, file) })
+		if n.admits(to, from) {
+			to.deliver(func() { delivered = to.receiveSnapshot(from.id, s.Message, file) })
+		}
 		if from.epoch == epoch && from.up {
 			from.step(replica.SnapshotSent{To: s.To, OK: delivered})
 		}

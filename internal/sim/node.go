@@ -32,6 +32,7 @@ type node struct {
 	fs    *vfs.Mem
 	epoch int // of the process: what was scheduled for an earlier one is dropped
 	up    bool
+	left  bool // the cluster, for good: it was removed
 	// serving says that clients are let in.
 	serving bool
 
@@ -58,6 +59,7 @@ type node struct {
 	nextRead  uint64
 	inquiries inquiries
 	touched   map[int64]bool
+	links     map[uint64]bool // to which members, as far as this one knows
 }
 
 // readWait is a read that may go on once index is applied.
@@ -86,9 +88,11 @@ func (w *World) node(id uint64) *node {
 func (n *node) start() {
 	w := n.world
 	n.epoch++
-	founders := make([]state.Member, w.cfg.Members)
-	for i := range founders {
-		founders[i] = state.Member{ID: uint64(i + 1), PeerURLs: []string{peerURL(uint64(i + 1))}}
+	var founders []state.Member // nobody, if it joins
+	if n.id <= uint64(w.cfg.Members) {
+		for id := uint64(1); id <= uint64(w.cfg.Members); id++ {
+			founders = append(founders, state.Member{ID: id, PeerURLs: []string{peerURL(id)}})
+		}
 	}
 	if !w.healed && w.chance(w.cfg.CrashPoint*0.3) {
 		n.fs.SetFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(12)})
@@ -122,6 +126,8 @@ func (n *node) start() {
 	n.appends, n.writing, n.applies, n.applying, n.saving = nil, false, nil, false, false
 	n.reads, n.waiting, n.touched = make(map[uint64]func(error)), nil, make(map[int64]bool)
 	n.log.recovered(disk)
+	n.links = linksTo(disk.Boot.Members.Members)
+	w.check.configured(disk.Boot.SnapshotIndex, disk.Boot.Conf)
 	w.note("n%d starts at snapshot %d with %d entries", n.id, disk.Boot.SnapshotIndex, len(disk.Boot.Entries))
 	w.check.applied(n)
 	n.later(w.between(0, tickMS*millisecond), n.tick)
@@ -194,6 +200,9 @@ func (n *node) step(in replica.Input) {
 	var fx replica.Effects
 	n.member.Step(n.clock(), in, &fx)
 	w.check.stepped(n)
+	if fx.Links != nil {
+		n.links = linksTo(fx.Links.Members)
+	}
 	n.openDoors()
 	for _, s := range fx.Send {
 		w.net.send(n, s)
@@ -210,6 +219,15 @@ func (n *node) step(in replica.Input) {
 	n.waiters.Fail(fx.NotDone, replica.ErrNotDone)
 	n.pumpWriter()
 	n.pumpApplier()
+	if fx.TakeSnapshot {
+		n.takeSnapshot()
+	}
+	if fx.Wiped {
+		w.fail("member %d finds that it has lost what it had acknowledged", n.id)
+	}
+	if fx.Removed {
+		w.leave(n, "it was removed")
+	}
 }
 
 // openDoors lets clients in once an entry of the current term is applied here and the cluster has its
@@ -247,13 +265,12 @@ func (n *node) pumpWriter() {
 			return
 		}
 		n.written(batch)
-		n.crashAfterVote(batch)
+		w.crashAfterVote(n, batch)
 	})
 }
 
 // crashAfterVote sometimes crashes a member that has just voted, so that a lost vote shows.
-func (n *node) crashAfterVote(batch []*replica.Append) {
-	w := n.world
+func (w *World) crashAfterVote(n *node, batch []*replica.Append) {
 	for _, a := range batch {
 		if v := a.Hard.GetVote(); n.up && v != 0 && v != n.id && len(a.Entries) == 0 && !w.healed && w.chance(w.cfg.VoteCrash) {
 			n.crashFor(w.between(0, 5*millisecond))
@@ -312,6 +329,9 @@ func (n *node) applyAll() {
 				n.world.fail("member %d: %v", n.id, err)
 				return
 			}
+			n.world.check.configured(e.GetIndex(), n.applier.Conf())
+			all.Members, all.MembersChanged = done.Members, all.MembersChanged || done.MembersChanged
+			all.ConfIndex = max(all.ConfIndex, done.ConfIndex)
 			all.Changes = append(all.Changes, done.Changes...)
 			all.Leases = append(all.Leases, done.Leases...)
 			all.Bootstrapped = done.Bootstrapped
@@ -319,7 +339,9 @@ func (n *node) applyAll() {
 			n.advance(e.GetIndex())
 		}
 		n.step(all)
-		n.maybeSnapshot()
+		if n.applier.Logged() >= n.world.cfg.SnapshotBytes {
+			n.takeSnapshot()
+		}
 	}
 }
 
@@ -338,12 +360,13 @@ func (n *node) advance(index uint64) {
 	n.waiting = kept
 }
 
-// maybeSnapshot takes a snapshot; the log hears of it some time later.
-func (n *node) maybeSnapshot() {
-	if n.applier.Logged() < n.world.cfg.SnapshotBytes || n.saving {
+// takeSnapshot takes a snapshot; the log hears of it some time later.
+func (n *node) takeSnapshot() {
+	if n.saving || !n.up {
 		return
 	}
 	n.saving = true
+	n.world.note("n%d takes a snapshot at %d", n.id, n.applied)
 	n.applier.SnapshotBegun()
 	done, err := replica.WriteSnapshot(n.fs, n.disk.SnapshotDir(), n.store)
 	if err != nil {
@@ -425,11 +448,24 @@ func (n *node) crash() { n.crashFor(n.world.between(100*millisecond, 3*second)) 
 func (n *node) crashFor(delay int64) {
 	w := n.world
 	w.check.crashes++
-	n.up = false
-	n.epoch++
-	n.pausedUntil = 0
 	w.note("n%d crashes at applied %d", n.id, n.applied)
 	n.fs = n.fs.Crash(vfs.Survival{Percent: int(w.cfg.Survive * 100), Seed: w.rng.Uint64()})
+	if w.cfg.Bug == WipedReturns && w.chance(0.3) {
+		n.fs = vfs.NewMem(w.rng.Uint64())
+	}
+	n.end()
+	epoch := n.epoch
+	w.after(delay, func() {
+		if n.epoch == epoch && !n.up {
+			n.start()
+		}
+	})
+}
+
+// end ends the process: who waits for something here learns that it is not coming.
+func (n *node) end() {
+	n.up, n.pausedUntil = false, 0
+	n.epoch++
 	waiters, reads, waiting := n.waiters, n.reads, n.waiting
 	n.reads, n.waiting = nil, nil
 	if waiters != nil {
@@ -442,12 +478,6 @@ func (n *node) crashFor(delay int64) {
 		r.done(replica.ErrStopped)
 	}
 	n.inquiries.fail(replica.ErrStopped)
-	epoch := n.epoch
-	w.after(delay, func() {
-		if n.epoch == epoch && !n.up {
-			n.start()
-		}
-	})
 }
 
 // pause holds the process up; its clock goes on.

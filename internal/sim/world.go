@@ -69,6 +69,8 @@ type Result struct {
 	NotDone int
 	Unknown int
 	Crashes int
+	// Changed is how often the membership was changed.
+	Changed int
 	// Watched is how many events watchers were told.
 	Watched int
 	// Fingerprint is equal for two runs of the same seed.
@@ -107,7 +109,7 @@ func (w *World) result() Result {
 	c := w.check
 	return Result{
 		Err: w.failure, Trace: w.trace, Events: w.events, Done: c.done, NotDone: c.notDone, Unknown: c.unknown,
-		Crashes: c.crashes, Watched: c.watched, Fingerprint: c.fingerprint,
+		Crashes: c.crashes, Changed: c.changed, Watched: c.watched, Fingerprint: c.fingerprint,
 	}
 }
 
@@ -179,7 +181,7 @@ func (w *World) heal() {
 	for _, n := range w.nodes {
 		n.pausedUntil = 0
 		n.fs.SetFaults(vfs.Faults{})
-		if !n.up {
+		if !n.up && !n.left {
 			n.start()
 		}
 	}
