@@ -1,72 +1,30 @@
 package harness
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
-// EnvZooKeeperJars names a folder with the libraries of ZooKeeper 3.9 and Curator; otherwise Maven brings those of
-// test/java/pom.xml and they are kept in the user's cache.
-const EnvZooKeeperJars = "OKAPI_ZOOKEEPER_JARS"
-
-// Jars returns the folder with the Java libraries of the tests. It is called from a folder of this module. An error says
-// what is missing.
+// Jars returns the folder with the Java libraries of the tests, which dev/jars knows. It is called from a folder of the
+// project. An error says what is missing.
 func Jars() (string, error) {
-	if _, err := exec.LookPath("java"); err != nil {
-		return "", errors.New("no java to run ZooKeeper")
-	}
-	if dir := os.Getenv(EnvZooKeeperJars); dir != "" {
-		return dir, nil
-	}
 	root, err := projectRoot()
 	if err != nil {
 		return "", err
 	}
-	pom := filepath.Join(root, "test", "java", "pom.xml")
-	text, err := os.ReadFile(pom)
+	var messages strings.Builder
+	cmd := exec.Command(filepath.Join(root, "dev", "jars"))
+	cmd.Stderr = &messages
+	out, err := cmd.Output()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("dev/jars: %w: %s", err, strings.TrimSpace(messages.String()))
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(text)
-	dir := filepath.Join(cache, "okapi-test", "jars-"+hex.EncodeToString(sum[:8]))
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	return dir, copyJars(pom, dir)
-}
-
-// copyJars makes Maven copy the libraries that a pom names. The folder appears when it is complete: tests of several packages
-// may be at it at once.
-func copyJars(pom, dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	part, err := os.MkdirTemp(filepath.Dir(dir), "part-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(part)
-	cmd := exec.Command("mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DoutputDirectory="+part)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("copy the libraries of %s with mvn: %w\n%s", pom, err, out)
-	}
-	if err := os.Rename(part, dir); err != nil {
-		if _, there := os.Stat(dir); there != nil {
-			return err
-		}
-	}
-	return nil
+	return strings.TrimSpace(string(out)), nil
 }
 
 // RequireJars returns the folder with the Java libraries, or skips the test, or fails it if the environment says that
