@@ -95,13 +95,17 @@ func threadTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// processTime is the processor time that this process has used.
+// processTime is the processor time that this process and the programs that it has run to their end have used.
 func processTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+	var sum time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			return 0
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return sum
 }
 
 // collection is what one collection costs for each byte of garbage that it waited for.

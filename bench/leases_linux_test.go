@@ -91,7 +91,7 @@ func (l *leaseLoad) run() {
 
 func (l *leaseLoad) show(name string, o outcome) {
 	if !l.t.Failed() {
-		l.t.Logf("leases: %d members: %-26s %v, max %v", len(l.members), name, o, o.latencies[len(o.latencies)-1].Round(10*time.Microsecond))
+		l.t.Logf("leases: %d members: %-26s %v, max %v", len(l.members), name, o, o.most.Round(10*time.Microsecond))
 	}
 }
 

@@ -25,34 +25,49 @@ import (
 
 // outcome is what a load took.
 type outcome struct {
-	requests  int
-	elapsed   time.Duration
-	cpu       time.Duration // of all members together
-	latencies []time.Duration
+	requests       int
+	elapsed        time.Duration
+	servers        time.Duration // processor time of all members together
+	clients        time.Duration // that of this process and of programs that it has run
+	p50, p99, most time.Duration // of the time until the answer
 }
 
-// under runs the load and adds up what the members used for it.
+// under runs the load and adds up what it took. Members that others hold up would be charged for it: nothing else
+// should run meanwhile.
 func under(members []*member, load func() []time.Duration) outcome {
-	var before, after time.Duration
-	for _, m := range members {
-		before += m.cpu()
-	}
-	start := time.Now()
-	latencies := load()
-	elapsed := time.Since(start)
-	for _, m := range members {
-		after += m.cpu()
-	}
+	var latencies []time.Duration
+	o := spend(members, func() { latencies = load() })
 	slices.Sort(latencies)
-	return outcome{requests: len(latencies), elapsed: elapsed, cpu: after - before, latencies: latencies}
+	if o.requests = len(latencies); o.requests > 0 {
+		at := func(share float64) time.Duration { return latencies[int(share*float64(len(latencies)-1))] }
+		o.p50, o.p99, o.most = at(0.5), at(0.99), at(1)
+	}
+	return o
 }
+
+// spend runs fn and returns the time that it took.
+func spend(members []*member, fn func()) outcome {
+	servers := func() (sum time.Duration) {
+		for _, m := range members {
+			sum += m.cpu()
+		}
+		return sum
+	}
+	o := outcome{servers: -servers(), clients: -processTime()}
+	start := time.Now()
+	fn()
+	o.elapsed = time.Since(start)
+	o.servers += servers()
+	o.clients += processTime()
+	return o
+}
+
+// rate is how many requests were answered in a second.
+func (o outcome) rate() float64 { return float64(o.requests) / o.elapsed.Seconds() }
 
 func (o outcome) String() string {
-	at := func(share float64) time.Duration {
-		return o.latencies[int(share*float64(len(o.latencies)-1))].Round(10 * time.Microsecond)
-	}
-	return fmt.Sprintf("%7.0f/s, p50 %v, p99 %v, servers %.1f us",
-		float64(o.requests)/o.elapsed.Seconds(), at(0.5), at(0.99), float64(o.cpu)/1e3/float64(o.requests))
+	return fmt.Sprintf("%7.0f/s, p50 %v, p99 %v, servers %.1f us", o.rate(), o.p50.Round(10*time.Microsecond),
+		o.p99.Round(10*time.Microsecond), float64(o.servers)/1e3/float64(o.requests))
 }
 
 // grpcLoad makes total requests through conns connections, spread over the members, with callers callers.
@@ -62,7 +77,7 @@ type grpcLoad struct {
 	conns, callers, total int
 }
 
-// run calls request with every number below total.
+// run calls request with every number below total, until one fails.
 func (g grpcLoad) run(request func(kv etcdserverpb.KVClient, i int) error) []time.Duration {
 	var clients []etcdserverpb.KVClient
 	for i := range g.conns {
@@ -76,6 +91,7 @@ func (g grpcLoad) run(request func(kv etcdserverpb.KVClient, i int) error) []tim
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	var failure sync.Once
 	latencies := make([][]time.Duration, g.callers)
 	for c := range g.callers {
 		wg.Go(func() {
@@ -83,7 +99,8 @@ func (g grpcLoad) run(request func(kv etcdserverpb.KVClient, i int) error) []tim
 			for i := int(next.Add(1)) - 1; i < g.total; i = int(next.Add(1)) - 1 {
 				start := time.Now()
 				if err := request(kv, i); err != nil {
-					g.t.Errorf("request %d: %v", i, err)
+					failure.Do(func() { g.t.Errorf("request %d: %v", i, err) })
+					next.Store(int64(g.total))
 					return
 				}
 				latencies[c] = append(latencies[c], time.Since(start))
@@ -105,9 +122,18 @@ func put(kv etcdserverpb.KVClient, i int) error {
 }
 
 func get(kv etcdserverpb.KVClient, i int) error {
-	r, err := kv.Range(context.Background(), &etcdserverpb.RangeRequest{Key: []byte(key(i))})
+	return getRange(kv, &etcdserverpb.RangeRequest{Key: []byte(key(i))})
+}
+
+// getAnywhere is get from the member that is asked, which may lag.
+func getAnywhere(kv etcdserverpb.KVClient, i int) error {
+	return getRange(kv, &etcdserverpb.RangeRequest{Key: []byte(key(i)), Serializable: true})
+}
+
+func getRange(kv etcdserverpb.KVClient, request *etcdserverpb.RangeRequest) error {
+	r, err := kv.Range(context.Background(), request)
 	if err == nil && r.Count != 1 {
-		err = fmt.Errorf("key %s is not there", key(i))
+		err = fmt.Errorf("key %s is not there", request.Key)
 	}
 	return err
 }
@@ -149,27 +175,25 @@ func (z zkLoad) run(request func(b []byte, xid int32, i int) []byte) []time.Dura
 	return slices.Concat(latencies...)
 }
 
-// runConn opens a session, makes its part of the requests and closes the connection.
+// runConn opens a session, makes its part of the requests and closes the session.
 func (z zkLoad) runConn(address string, from, to int, request func([]byte, int32, int) []byte) ([]time.Duration, error) {
-	socket, err := net.Dial("tcp", address)
-	if err != nil {
+	s := session{timeout: patience}
+	if err := s.open(address); err != nil {
 		return nil, err
 	}
-	defer socket.Close()
-	replies := bufio.NewReaderSize(socket, 64<<10)
-	hello := jute.EndFrame((&jute.ConnectRequest{TimeoutMS: 30_000, Password: make([]byte, 16)}).Append(jute.BeginFrame(nil)), 0)
-	if _, err := socket.Write(hello); err != nil {
+	defer s.socket.Close()
+	if err := s.socket.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	if _, err := readReply(replies, nil); err != nil {
-		return nil, err
-	}
-	// A token for each request under way; what is in sent is the time when it was sent.
-	sent := make(chan time.Time, z.depth)
+	// A token for each request under way, with the time when it was sent; the sender holds one more, which it has
+	// written and waits to put down.
+	sent := make(chan time.Time, z.depth-1)
 	done := make(chan error, 1)
-	go func() { done <- send(socket, sent, from, to, request) }()
+	go func() { done <- send(s.socket, sent, from, to, request) }()
+	replies := bufio.NewReaderSize(s.socket, 64<<10)
 	var latencies []time.Duration
 	var frame []byte
+	var err error
 	for range to - from {
 		if frame, err = readReply(replies, frame); err != nil {
 			return latencies, err
@@ -179,7 +203,11 @@ func (z zkLoad) runConn(address string, from, to int, request func([]byte, int32
 		}
 		latencies = append(latencies, time.Since(<-sent))
 	}
-	return latencies, <-done
+	if err := <-done; err != nil {
+		return latencies, err
+	}
+	_, err = s.call(jute.OpCloseSession, nil)
+	return latencies, err
 }
 
 // send writes the requests from one number to another; what is ready goes out in one write.

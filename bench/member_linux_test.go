@@ -17,10 +17,12 @@ import (
 	"time"
 )
 
-// member is one okapi process on the loopback interface.
+// member is one server process on the loopback interface: okapi, or one that it is compared with. An address is empty if the
+// server has no such door.
 type member struct {
 	t                       testing.TB
 	cmd                     *exec.Cmd
+	dir                     string // of its data
 	client, zooKeeper, peer string
 }
 
@@ -32,9 +34,15 @@ const (
 // build makes the binary as it is shipped.
 func build(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "okapi")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/okapi").CombinedOutput(); err != nil {
-		t.Fatalf("build okapi: %v\n%s", err, out)
+	return buildIn(t, "..", "./cmd/okapi")
+}
+
+// buildIn builds a program of the module in the folder.
+func buildIn(t testing.TB, folder, pkg string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	if out, err := exec.Command("go", "build", "-C", folder, "-o", binary, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("build %s of %s: %v\n%s", pkg, folder, err, out)
 	}
 	return binary
 }
@@ -42,28 +50,37 @@ func build(t testing.TB) string {
 // startCluster starts n members, waits until all serve, and kills them when the test ends.
 func startCluster(t testing.TB, binary string, n int, flags ...string) []*member {
 	t.Helper()
-	ports := freePorts(t, 3*n)
-	var members []*member
-	var initial []string
-	for i := range n {
-		m := &member{t: t, client: ports[3*i], zooKeeper: ports[3*i+1], peer: ports[3*i+2]}
-		members = append(members, m)
-		initial = append(initial, fmt.Sprintf("n%d=http://%s", i, m.peer))
-	}
-	dir := t.TempDir()
+	members, initial := newMembers(t, n)
 	for i, m := range members {
-		m.start(binary, filepath.Join(dir, strconv.Itoa(i)), append([]string{
-			"serve", "--name", fmt.Sprintf("n%d", i),
-			"--listen-client-urls", "http://" + m.client, "--advertise-client-urls", "http://" + m.client,
-			"--listen-zookeeper", m.zooKeeper,
-			"--listen-peer-urls", "http://" + m.peer, "--initial-advertise-peer-urls", "http://" + m.peer,
-			"--initial-cluster", strings.Join(initial, ","), "--log-level", "warn",
-		}, flags...))
+		m.start(binary, append(append([]string{"serve", "--listen-zookeeper", m.zooKeeper},
+			m.etcdFlags(fmt.Sprintf("n%d", i), initial)...), flags...)...)
 	}
-	for _, m := range members {
-		m.waitReady()
-	}
+	waitReady(members)
 	return members
+}
+
+// newMembers finds a folder and three ports for each of n members, and returns what etcd calls the initial cluster too.
+func newMembers(t testing.TB, n int) (members []*member, initial string) {
+	t.Helper()
+	ports := freePorts(t, 3*n)
+	dir := t.TempDir()
+	var names []string
+	for i := range n {
+		m := &member{t: t, dir: filepath.Join(dir, strconv.Itoa(i)), client: ports[3*i], zooKeeper: ports[3*i+1], peer: ports[3*i+2]}
+		members = append(members, m)
+		names = append(names, fmt.Sprintf("n%d=http://%s", i, m.peer))
+	}
+	return members, strings.Join(names, ",")
+}
+
+// etcdFlags are those that etcd and okapi have in common.
+func (m *member) etcdFlags(name, initial string) []string {
+	return []string{
+		"--name", name, "--data-dir", m.dir, "--log-level", "warn",
+		"--listen-client-urls", "http://" + m.client, "--advertise-client-urls", "http://" + m.client,
+		"--listen-peer-urls", "http://" + m.peer, "--initial-advertise-peer-urls", "http://" + m.peer,
+		"--initial-cluster", initial,
+	}
 }
 
 func freePorts(t testing.TB, n int) []string {
@@ -80,13 +97,13 @@ func freePorts(t testing.TB, n int) []string {
 	return out
 }
 
-func (m *member) start(binary, dir string, args []string) {
+func (m *member) start(program string, args ...string) {
 	m.t.Helper()
-	m.cmd = exec.Command(binary, append(args, "--data-dir", dir)...)
+	m.cmd = exec.Command(program, args...)
 	m.cmd.Stdout, m.cmd.Stderr = io.Discard, os.Stderr
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it must not outlive a test that is killed
 	if err := m.cmd.Start(); err != nil {
-		m.t.Fatalf("start okapi: %v", err)
+		m.t.Fatalf("start %s: %v", program, err)
 	}
 	m.t.Cleanup(m.stop)
 }
@@ -97,6 +114,13 @@ func (m *member) stop() {
 	_ = m.cmd.Wait()
 }
 
+// waitReady waits until all members serve reads and writes.
+func waitReady(members []*member) {
+	for _, m := range members {
+		m.waitReady()
+	}
+}
+
 func (m *member) waitReady() {
 	m.t.Helper()
 	var why error
@@ -105,10 +129,18 @@ func (m *member) waitReady() {
 			return
 		}
 	}
-	m.t.Fatalf("%s does not serve within %v: %v", m.client, readyTimeout, why)
+	m.t.Fatalf("%s does not serve within %v: %v", m.cmd, readyTimeout, why)
 }
 
+// ready asks at one door: okapi opens both at once.
 func (m *member) ready() error {
+	if m.client == "" {
+		mode, err := m.ask("isro")
+		if err == nil && mode != "rw" {
+			err = fmt.Errorf("isro says %q", mode)
+		}
+		return err
+	}
 	client := http.Client{Timeout: time.Second}
 	response, err := client.Get("http://" + m.client + "/health")
 	if err != nil {

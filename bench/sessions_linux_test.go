@@ -144,20 +144,26 @@ func openSessions(t testing.TB, m *member, n int, timeout time.Duration) []*sess
 // word asks a member with a four-letter word.
 func (m *member) word(name string) string {
 	m.t.Helper()
-	socket, err := net.DialTimeout("tcp", m.zooKeeper, patience)
+	answer, err := m.ask(name)
 	if err != nil {
 		m.t.Fatalf("%s: %v", name, err)
+	}
+	return answer
+}
+
+// ask is word for a member that may not answer.
+func (m *member) ask(word string) (string, error) {
+	socket, err := net.DialTimeout("tcp", m.zooKeeper, patience)
+	if err != nil {
+		return "", err
 	}
 	defer socket.Close()
 	_ = socket.SetDeadline(time.Now().Add(2 * patience)) // An error shows in what follows.
-	if _, err := io.WriteString(socket, name); err != nil {
-		m.t.Fatalf("%s: %v", name, err)
+	if _, err := io.WriteString(socket, word); err != nil {
+		return "", err
 	}
 	answer, err := io.ReadAll(socket)
-	if err != nil {
-		m.t.Fatalf("%s: %v", name, err)
-	}
-	return string(answer)
+	return string(answer), err
 }
 
 // figure is one of those of mntr.

@@ -74,7 +74,7 @@ func (l *watchLoad) show(what string, events int, o outcome) {
 	}
 	line := fmt.Sprintf("watches: %s: %-20s %v", l.name, what, o)
 	if events > 0 {
-		line += fmt.Sprintf("; %.0f events/s, %.2f us each", float64(events)/o.elapsed.Seconds(), float64(o.cpu)/1e3/float64(events))
+		line += fmt.Sprintf("; %.0f events/s, %.2f us each", float64(events)/o.elapsed.Seconds(), float64(o.servers)/1e3/float64(events))
 	}
 	l.t.Log(line)
 }
@@ -132,18 +132,19 @@ func (l *watchLoad) create(keys func(i int) (key, end string)) {
 
 // puts makes n puts.
 func (l *watchLoad) puts(n int, key func(i int) string) outcome {
+	return under(l.members, func() []time.Duration { return l.putAll(n, key) })
+}
+
+func (l *watchLoad) putAll(n int, key func(i int) string) []time.Duration {
 	g := grpcLoad{t: l.t, members: l.members, conns: watchPutters, callers: watchPutters, total: n}
-	return under(l.members, func() []time.Duration {
-		return g.run(func(kv etcdserverpb.KVClient, i int) error {
-			_, err := kv.Put(context.Background(), &etcdserverpb.PutRequest{Key: []byte(key(i)), Value: make([]byte, valueBytes)})
-			return err
-		})
+	return g.run(func(kv etcdserverpb.KVClient, i int) error {
+		_, err := kv.Put(context.Background(), &etcdserverpb.PutRequest{Key: []byte(key(i)), Value: make([]byte, valueBytes)})
+		return err
 	})
 }
 
 // told makes n puts that each fire so many watches, and ends when all were told.
 func (l *watchLoad) told(n, fires int) {
-	var latencies outcome
 	both := under(l.members, func() []time.Duration {
 		var wg sync.WaitGroup
 		for _, stream := range l.streams {
@@ -153,9 +154,9 @@ func (l *watchLoad) told(n, fires int) {
 				}
 			})
 		}
-		latencies = l.puts(n, watchKey)
+		latencies := l.putAll(n, watchKey)
 		wg.Wait()
-		return latencies.latencies
+		return latencies
 	})
 	l.show("puts that are told", n*fires, both)
 }
