@@ -9,11 +9,15 @@ SEED  ?=
 OPS ?= 100000
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
+# make bench-compare ROUNDS=1 JSON=figures.json: one round only, and the figures for scripts too.
+ROUNDS ?= 5
+JSON   ?=
 
-.PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases cover generate cluster ci clean \
+.PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases bench-compare cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
-	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6
+	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
+	show-cluster-5
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +60,9 @@ bench-doors: ## what requests cost servers, through both doors, alone and as thr
 
 bench-leases: ## what 100,000 leases cost: granted, kept alive and expiring at once while clients put
 	OKAPI_BENCH=1 dev/show TestLeases ./bench
+
+bench-compare: ## the same requests to okapi, etcd and ZooKeeper, three members each, ROUNDS times in turn
+	OKAPI_BENCH=1 dev/show TestCompare ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))
 
 cover: ## show the coverage of the core, at least 90 %
 	dev/cover 90
@@ -129,3 +136,6 @@ show-zk-5: ## a cut-off member's clients know before anybody else gets their loc
 
 show-zk-6: ## floods, garbage, clients that do not read, huge requests at the ZooKeeper port: memory, and a client beside them
 	OKAPI_BENCH=1 dev/show TestZK6 ./bench
+
+show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
+	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))
