@@ -4,7 +4,10 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -76,49 +79,94 @@ type contest struct {
 // its own: the pairs have seen the same requests, and their turns follow each other, so that what else the machine does hits
 // both.
 func compare(t *testing.T) *comparison {
-	realDisk(t)
+	if *compareRounds < 1 {
+		t.Fatalf("%d rounds: want at least one", *compareRounds)
+	}
+	showMachine(t)
 	binary := build(t)
 	contests := []contest{etcdContest(t, binary), zooKeeperContest(t, binary)}
 	c := &comparison{t: t, series: map[subject][]figures{}}
-	for round := range *compareRounds + 1 { // the first warms up and is dropped: a JVM has to compile
+	for round := range *compareRounds + 1 {
 		for _, contest := range contests {
-			for _, who := range []contestant{contest.okapi, contest.peer} {
-				resume(who.members)
-				contest.wake(who.members)
-				for _, w := range contest.workloads {
-					o := w.run(who.members, round, w.total)
-					if t.Failed() {
-						t.Fatalf("%s at %s: not all requests were answered", w.name, who.name)
-					}
-					if round > 0 {
-						c.add(w.name, who.name, o, who.members)
-					}
-				}
-				pause(who.members)
-			}
+			c.turn(contest, contest.okapi, round)
+			c.turn(contest, contest.peer, round)
 		}
 	}
 	c.show(contests)
 	return c
 }
 
-// realDisk fails the test if files of tests do not outlive a power cut: to sync would cost nothing.
-func realDisk(t *testing.T) {
+// turn plays the workloads of a round to one contestant. Round 0 warms up and does not count: a JVM has to
+// compile.
+func (c *comparison) turn(contest contest, who contestant, round int) {
+	c.t.Helper()
+	resume(who.members)
+	contest.wake(who.members)
+	for _, w := range contest.workloads {
+		o := w.run(who.members, round, w.total)
+		if c.t.Failed() {
+			c.t.Fatalf("%s at %s: not all requests were answered", w.name, who.name)
+		}
+		if round > 0 {
+			c.add(w.name, who.name, o, who.members)
+		}
+	}
+	pause(who.members)
+}
+
+// showMachine prints what figures depend on, and fails the test if files do not outlive a power cut: to sync them would cost
+// nothing.
+func showMachine(t *testing.T) {
 	t.Helper()
 	const tmpfs = 0x01021994 // TMPFS_MAGIC
+	dir := t.TempDir()
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(t.TempDir(), &fs); err != nil {
+	if err := syscall.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
 	}
 	if fs.Type == tmpfs {
 		t.Fatalf("%s is in memory: set TMPDIR to a folder on a disk", os.TempDir())
 	}
+	cpus, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(cpus)
+	if model == nil {
+		model = [][]byte{nil, []byte(runtime.GOARCH)}
+	}
+	t.Logf("compare: %d processors (%s), a random read of memory %v, a sync of 4 KiB %v in the median", runtime.NumCPU(), model[1],
+		memoryLatency(), syncLatency(t, dir).Round(10*time.Microsecond))
+}
+
+// syncLatency is the median of how long it takes until 4 KiB that were appended to a file are on the disk.
+func syncLatency(t *testing.T, dir string) time.Duration {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all := make([]time.Duration, 200)
+	for i := range all {
+		start := time.Now()
+		if _, err := f.Write(make([]byte, 4<<10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			t.Fatal(err)
+		}
+		all[i] = time.Since(start)
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 func etcdContest(t *testing.T, binary string) contest {
 	okapi := contestant{"okapi", startCluster(t, binary, compareMembers, "--log-level", "error")}
 	pause(okapi.members)
-	etcd := contestant{"etcd", startEtcd(t, buildEtcd(t), compareMembers)}
+	server, tool := buildEtcd(t), benchmarkTool{t: t, binary: buildBenchmark(t)}
+	etcd := contestant{"etcd", startEtcd(t, server, compareMembers)}
 	pause(etcd.members)
 	// by makes a workload of requests for the keys of the round.
 	by := func(request func(kv etcdserverpb.KVClient, i int) error) func([]*member, int, int) outcome {
@@ -129,7 +177,8 @@ func etcdContest(t *testing.T, binary string) contest {
 			})
 		}
 	}
-	tool := benchmarkTool{t: t, binary: buildBenchmark(t)}
+	t.Logf("compare: etcd %s, load generator %s", moduleVersion(t, server, "go.etcd.io/etcd/server/v3"),
+		moduleVersion(t, tool.binary, "go.etcd.io/etcd/v3"))
 	return contest{
 		okapi: okapi, peer: etcd,
 		workloads: []workload{
@@ -145,7 +194,9 @@ func etcdContest(t *testing.T, binary string) contest {
 
 func zooKeeperContest(t *testing.T, binary string) contest {
 	okapi := contestant{"okapi", startCluster(t, binary, compareMembers, "--log-level", "error")}
-	zooKeeper := contestant{"ZooKeeper", startZooKeeper(t, zooKeeperJars(t), compareMembers)}
+	jars := zooKeeperJars(t)
+	zooKeeper := contestant{"ZooKeeper", startZooKeeper(t, jars, compareMembers)}
+	t.Logf("compare: ZooKeeper %s", zooKeeperVersion(t, jars))
 	for _, who := range []contestant{okapi, zooKeeper} {
 		zkLoad{t: t, members: who.members[:1], conns: 1, depth: 100, total: parents + 1}.run(parent)
 		pause(who.members)

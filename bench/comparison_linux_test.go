@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,7 @@ var (
 type comparison struct {
 	t      *testing.T
 	series map[subject][]figures // one for each round
+	others []float64             // for each load, the share of the processors that somebody else used
 }
 
 // subject is a workload at a server. The server "okapi" is met once for each workload: no workload is for both doors.
@@ -52,7 +54,8 @@ func (c *comparison) add(workload, server string, o outcome, members []*member) 
 	}
 	s := subject{workload, server}
 	c.series[s] = append(c.series[s], f)
-	c.t.Logf("compare: round %d: %s at %s: %v", len(c.series[s]), workload, server, o)
+	c.others = append(c.others, o.others)
+	c.t.Logf("compare: round %d: %s at %s: %v, others use %.0f %%", len(c.series[s]), workload, server, o, 100*o.others)
 }
 
 // medians returns the median of each column over the rounds.
@@ -101,7 +104,9 @@ func (c *comparison) show(contests []contest) {
 	if err := w.Flush(); err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Logf("compare: medians of %d rounds, %d members each\n%s", *compareRounds, compareMembers, &table)
+	slices.Sort(c.others)
+	c.t.Logf("compare: medians of %d rounds, %d members each; what is neither server nor load used %.0f %% of %d processors, at most %.0f %%\n%s",
+		*compareRounds, compareMembers, 100*c.others[len(c.others)/2], runtime.NumCPU(), 100*c.others[len(c.others)-1], &table)
 	if *compareJSON != "" {
 		if err := os.WriteFile(*compareJSON, lines.Bytes(), 0o644); err != nil {
 			c.t.Fatal(err)
@@ -144,18 +149,57 @@ type limit struct {
 	bound    float64
 }
 
+// side says on which side of the bound a ratio has to be.
+func (l limit) side() string {
+	if l.column == serverCPU {
+		return "at most"
+	}
+	return "at least"
+}
+
+// kept reports whether a ratio is within the limit.
+func (l limit) kept(ratio float64) bool {
+	if l.column == serverCPU {
+		return ratio <= l.bound
+	}
+	return ratio >= l.bound
+}
+
 // hold prints the ratio beside its limit and fails the test if it falls short.
 func (l limit) hold(c *comparison, peer string) {
 	c.t.Helper()
 	ratio := medians(c.ratios(l.workload, peer))[l.column]
-	word, short := "at least", ratio < l.bound
-	if l.column == serverCPU {
-		word, short = "at most", ratio > l.bound
-	}
-	line := fmt.Sprintf("cluster-5: %s of %s: %.2f times %s's (limit: %s %.2f)", columnNames[l.column], l.workload, ratio, peer, word, l.bound)
-	if short {
+	line := fmt.Sprintf("cluster-5: %s, %s: %.2f times %s's (limit: %s %.2f)",
+		l.workload, columnNames[l.column], ratio, peer, l.side(), l.bound)
+	if !l.kept(ratio) {
 		c.t.Errorf("%s: falls short", line)
 		return
 	}
 	c.t.Log(line)
+}
+
+// TestLimits sees to it that a comparison that falls short is called so.
+func TestLimits(t *testing.T) {
+	c := &comparison{t: t, series: map[subject][]figures{
+		{"put", "okapi"}: {{rate: 300, serverCPU: 10}, {rate: 200, serverCPU: 10}, {rate: 900, serverCPU: 90}},
+		{"put", "etcd"}:  {{rate: 100, serverCPU: 40}, {rate: 200, serverCPU: 20}, {rate: 450, serverCPU: 100}},
+	}}
+	for _, test := range []struct {
+		limit limit
+		want  float64
+		kept  bool
+	}{
+		{limit{"put", rate, 2}, 2, true}, // 3, 1 and 2
+		{limit{"put", rate, 2.01}, 2, false},
+		{limit{"put", serverCPU, 0.5}, 0.5, true}, // 0.25, 0.5 and 0.9
+		{limit{"put", serverCPU, 0.49}, 0.5, false},
+	} {
+		ratio := medians(c.ratios("put", "etcd"))[test.limit.column]
+		if ratio != test.want || test.limit.kept(ratio) != test.kept {
+			t.Errorf("%+v: ratio %v, kept %v; want %v, %v", test.limit, ratio, test.limit.kept(ratio), test.want, test.kept)
+		}
+	}
+	if even := medians([]figures{{rate: 1}, {rate: 4}, {rate: 2}, {rate: 9}}); even[rate] != 3 {
+		t.Errorf("the median of 1, 4, 2 and 9 is %v, want 3", even[rate])
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,11 +30,11 @@ type outcome struct {
 	elapsed        time.Duration
 	servers        time.Duration // processor time of all members together
 	clients        time.Duration // that of this process and of programs that it has run
+	others         float64       // share of the processors that neither used
 	p50, p99, most time.Duration // of the time until the answer
 }
 
-// under runs the load and adds up what it took. Members that others hold up would be charged for it: nothing else
-// should run meanwhile.
+// under runs the load and adds up what it took.
 func under(members []*member, load func() []time.Duration) outcome {
 	var latencies []time.Duration
 	o := spend(members, func() { latencies = load() })
@@ -53,12 +54,13 @@ func spend(members []*member, fn func()) outcome {
 		}
 		return sum
 	}
-	o := outcome{servers: -servers(), clients: -processTime()}
-	start := time.Now()
+	start, before, busy := time.Now(), servers(), machineTime()
+	o := outcome{clients: -processTime()}
 	fn()
-	o.elapsed = time.Since(start)
-	o.servers += servers()
 	o.clients += processTime()
+	o.elapsed, o.servers = time.Since(start), servers()-before
+	others := machineTime() - busy - o.servers - o.clients
+	o.others = max(0, float64(others)/float64(o.elapsed)/float64(runtime.NumCPU()))
 	return o
 }
 

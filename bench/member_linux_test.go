@@ -174,8 +174,7 @@ func (m *member) cpu() time.Duration {
 		}
 		ticks += n
 	}
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux
-	return time.Duration(ticks) * tick
+	return time.Duration(ticks) * userHZ
 }
 
 // memory returns the peak and the present resident memory of the process, in bytes.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"fmt"
 	"net"
 	"os"
@@ -23,6 +24,22 @@ func buildEtcd(t testing.TB) string {
 // buildBenchmark makes the load generator of etcd's own project that test/etcdbenchmark pins.
 func buildBenchmark(t testing.TB) string {
 	return buildIn(t, "../test/etcdbenchmark", "go.etcd.io/etcd/v3/tools/benchmark")
+}
+
+// moduleVersion is the version of a module in a program.
+func moduleVersion(t testing.TB, binary, module string) string {
+	t.Helper()
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	t.Fatalf("%s is not made of %s", binary, module)
+	return ""
 }
 
 // startEtcd starts n members of the real etcd.
@@ -47,6 +64,16 @@ func zooKeeperJars(t testing.TB) string {
 		t.Fatalf("dev/jars: %v", err)
 	}
 	return string(bytes.TrimSpace(out))
+}
+
+// zooKeeperVersion is the version of ZooKeeper in the folder.
+func zooKeeperVersion(t testing.TB, jars string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(jars, "zookeeper-[0-9]*.jar"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("ZooKeeper in %s: %v, %v; want one jar", jars, found, err)
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), "zookeeper-"), ".jar")
 }
 
 // startZooKeeper starts an ensemble of n members of the real ZooKeeper. It logs nothing, because among its libraries there is
@@ -83,7 +110,7 @@ func startZooKeeper(t testing.TB, jars string, n int) []*member {
 		write("myid", fmt.Sprint(i+1))
 		config := write("zoo.cfg", fmt.Sprintf("dataDir=%s\nclientPortAddress=127.0.0.1\nclientPort=%s\nmaxClientCnxns=0\n"+
 			"tickTime=2000\ninitLimit=10\nsyncLimit=1000\nadmin.enableServer=false\n4lw.commands.whitelist=*\n%s", m.dir, port, &servers))
-		m.start("java", "-Xms1g", "-Xmx1g", "-Dzookeeper.forceSync=yes", "-cp", filepath.Join(jars, "*"),
+		m.start("java", "-Xms1g", "-Xmx1g", "-Dzookeeper.forceSync=yes", "-Dslf4j.internal.verbosity=ERROR", "-cp", filepath.Join(jars, "*"),
 			"org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
 	}
 	waitReady(members)
