@@ -7,6 +7,8 @@ SEEDS ?= 200
 SEED  ?=
 # make show-etcd-2 OPS=5000 SEED=7 begins with another seed.
 OPS ?= 100000
+# make show-cluster-1 FAULTS=500 SEED=7 makes more faults, of another seed.
+FAULTS ?= 50
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 # make bench-compare ROUNDS=1 JSON=figures.json: one round only, and the figures for scripts too.
@@ -17,7 +19,7 @@ JSON   ?=
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
-	show-cluster-5
+	show-cluster-1 show-cluster-3 show-cluster-5
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -136,6 +138,13 @@ show-zk-5: ## a cut-off member's clients know before anybody else gets their loc
 
 show-zk-6: ## floods, garbage, clients that do not read, huge requests at the ZooKeeper port: memory, and a client beside them
 	OKAPI_BENCH=1 dev/show TestZK6 ./bench
+
+show-cluster-1: ## FAULTS faults under load through both doors: nothing lost, nothing stale, sessions and leases right; how long no write succeeds
+	cd test && OKAPI_REQUIRE_NETNS=1 ../dev/show TestFaults ./robustness -- \
+		-faults $(FAULTS) $(if $(SEED),-faults.seed $(SEED))
+
+show-cluster-3: ## a member that missed a million dropped entries of the log comes back by a snapshot while the others serve
+	cd test && ../dev/show TestCatchUp ./robustness -- -catchup.entries 1000000
 
 show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
 	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))

@@ -5,6 +5,7 @@ go 1.26.0
 tool go.etcd.io/etcd/etcdctl/v3
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/go-zookeeper/zk v1.0.4
 	go.etcd.io/etcd/api/v3 v3.7.3
 	go.etcd.io/etcd/client/v3 v3.7.3

@@ -39,6 +39,8 @@ type site struct {
 	*namespace
 	// port is the name of the switch's end of the cable.
 	port string
+	// deaf and mute say in which direction the cable loses everything.
+	deaf, mute bool
 }
 
 // The ports that members listen on, each at an address of its own.
@@ -114,18 +116,48 @@ func (n *Network) Cut(m *Member) {
 	n.set(m, "down")
 }
 
-// Heal plugs a member's cable in again.
+// Deafen makes a member's cable lose all that is sent to the member; what it sends itself gets through.
+func (n *Network) Deafen(m *Member) {
+	n.t.Helper()
+	n.sites[m].deaf = true
+	n.must(n.hub.run("tc", "qdisc replace dev "+n.sites[m].port+loseAll))
+}
+
+// Mute makes a member's cable lose all that the member sends; what is sent to it gets through.
+func (n *Network) Mute(m *Member) {
+	n.t.Helper()
+	n.sites[m].mute = true
+	n.must(n.sites[m].run("tc", "qdisc replace dev eth0"+loseAll))
+}
+
+// loseAll is a queue with room for nothing.
+const loseAll = " root pfifo limit 0"
+
+// Heal plugs a member's cable in again and makes it lose nothing.
 func (n *Network) Heal(m *Member) {
 	n.t.Helper()
+	s := n.sites[m]
+	if s.deaf {
+		n.must(n.hub.run("tc", "qdisc del dev "+s.port+" root"))
+	}
+	if s.mute {
+		n.must(s.run("tc", "qdisc del dev eth0 root"))
+	}
+	s.deaf, s.mute = false, false
 	n.set(m, "up")
+}
+
+func (n *Network) must(err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // set sets the switch's end of a member's cable.
 func (n *Network) set(m *Member, state string) {
 	n.t.Helper()
-	if err := n.hub.ip("link set " + n.sites[m].port + " " + state); err != nil {
-		n.t.Fatal(err)
-	}
+	n.must(n.hub.ip("link set " + n.sites[m].port + " " + state))
 }
 
 // namespace is a network namespace without a name. It lives as long as its file is open or a process is in it.
@@ -177,12 +209,15 @@ func (s *namespace) away(leave, fn func() error) error {
 func (s *namespace) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.inside.Fd()) }
 
 // ip runs the tool of that name in the namespace, once for each line of arguments, until one fails.
-func (s *namespace) ip(lines ...string) error {
+func (s *namespace) ip(lines ...string) error { return s.run("ip", lines...) }
+
+// run runs a tool in the namespace, once for each line of arguments, until one fails.
+func (s *namespace) run(tool string, lines ...string) error {
 	for _, line := range lines {
 		err := s.within(func() error {
-			out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput()
+			out, err := exec.Command(tool, strings.Fields(line)...).CombinedOutput()
 			if err != nil {
-				return fmt.Errorf("ip %s: %w: %s", line, err, out)
+				return fmt.Errorf("%s %s: %w: %s", tool, line, err, out)
 			}
 			return nil
 		})

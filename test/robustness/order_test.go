@@ -192,7 +192,7 @@ func (u *user) draw() request {
 	switch n := u.random.IntN(100); {
 	case n < 20:
 		u.written++
-		r.op, r.data = opSetData, fmt.Sprintf("%d/%d", u.name, u.written)
+		r.op, r.data, r.version = opSetData, fmt.Sprintf("%d/%d", u.name, u.written), anyVersion
 	case n < 25:
 		r.op = opSync
 	case n < 45:

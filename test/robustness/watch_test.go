@@ -149,7 +149,8 @@ type record struct {
 
 	mu       sync.Mutex
 	events   []event
-	chunks   []int64 // the last revision of each response that had events
+	times    []time.Time // of the events
+	chunks   []int64     // the last revision of each response that had events
 	notices  []notice
 	restarts int
 	err      error
@@ -203,6 +204,7 @@ func (r *record) run(ctx context.Context, c *clientv3.Client, key string, option
 }
 
 func (r *record) note(response *clientv3.WatchResponse) {
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if response.CompactRevision != 0 {
@@ -216,7 +218,7 @@ func (r *record) note(response *clientv3.WatchResponse) {
 		if e.PrevKv != nil {
 			one.previous = string(e.PrevKv.Value)
 		}
-		r.events = append(r.events, one)
+		r.events, r.times = append(r.events, one), append(r.times, now)
 	}
 	if n := len(response.Events); n > 0 {
 		r.chunks = append(r.chunks, response.Events[n-1].Kv.ModRevision)
