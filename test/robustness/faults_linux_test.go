@@ -2,6 +2,7 @@ package robustness
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 var (
 	faultCount = flag.Int("faults", 6, "how many faults hit the cluster")
 	faultSeed  = flag.Uint64("faults.seed", 1, "of the faults, their times and the calls of the clients")
+	faultKind  = flag.String("faults.kind", "", "the only kind of fault, such as \"leader killed\"; empty draws from all")
 	faultPause = flag.Duration("faults.pause", 20*time.Millisecond, "between two calls of a client, on the average")
 )
 
@@ -79,8 +81,8 @@ const leaderKilled = "leader killed"
 func draw(random *rand.Rand, n int) []string {
 	var kinds, bag []string
 	for i := range n {
-		if i%4 == 0 {
-			kinds = append(kinds, leaderKilled)
+		if *faultKind != "" || i%4 == 0 {
+			kinds = append(kinds, cmp.Or(*faultKind, leaderKilled))
 			continue
 		}
 		if len(bag) == 0 {
@@ -248,4 +250,22 @@ func (r *faultRun) keep(h *check.History) {
 		r.t.Error(err)
 	}
 	r.t.Logf("all that was recorded is in %s", f.Name())
+}
+
+// TestDraw checks that fifty faults have enough kills of leaders to judge them, and all other kinds several times.
+func TestDraw(t *testing.T) {
+	for seed := range uint64(20) {
+		counts := map[string]int{}
+		for _, kind := range draw(rand.New(rand.NewPCG(seed, 0)), 50) {
+			counts[kind]++
+		}
+		if counts[leaderKilled] < enoughKills {
+			t.Errorf("seed %d: %d kills of leaders, want %d", seed, counts[leaderKilled], enoughKills)
+		}
+		for _, kind := range faultKinds {
+			if counts[kind] < 3 {
+				t.Errorf("seed %d: %s %d times, want 3", seed, kind, counts[kind])
+			}
+		}
+	}
 }

@@ -44,7 +44,8 @@ func (c *zkCaller) enter(timeout time.Duration, fate check.Fate) bool {
 		if c.owner == nil {
 			c.owner = c.fleet.own(&check.Owner{Name: fmt.Sprintf("session %#x", c.id), Session: true, Timeout: c.timeout, Fate: fate})
 		}
-		c.xid, c.owner.Quit = 0, sent
+		c.xid = 0
+		c.owner.Ask(c.at, sent)
 		c.owner.Meet(sent, c.now(), true)
 		return true
 	}
@@ -94,7 +95,7 @@ func (c *zkCaller) ask(requests ...request) (last arrival, err error) {
 // call makes a call on the connection that there is, and records it. It returns nil without a reply.
 func (c *zkCaller) call(o *check.Operation, requests ...request) *arrival {
 	o.ZooKeeper = true
-	c.owner.Quit = o.Call
+	c.owner.Ask(c.at, o.Call)
 	last, err := c.ask(requests...)
 	o.Return = c.now()
 	if err != nil {
@@ -229,6 +230,7 @@ func (c *zkCaller) keepSession(ctx context.Context) {
 	for ctx.Err() == nil && c.owner != nil {
 		if c.enter(0, check.Kept) {
 			sent := c.now()
+			c.owner.Ask(c.at, sent)
 			if _, err := c.ask(request{op: opExists, path: treeTop}); err != nil {
 				c.leave()
 			} else {

@@ -41,7 +41,7 @@ func (r *faultRun) gather(ctx context.Context) *check.History {
 		w.await(ctx, r.t, reference)
 		w.check(r.t, reference)
 	}
-	h := &check.History{Operations: r.operations, Owners: r.owners}
+	h := &check.History{Operations: r.operations, Owners: r.owners, Silences: r.silences()}
 	seen := r.seen()
 	for _, e := range reference {
 		one := check.Event{Revision: e.revision, Key: e.key, Value: e.value, Seen: seen[place{e.revision, e.key}]}
@@ -51,6 +51,18 @@ func (r *faultRun) gather(ctx context.Context) *check.History {
 		h.Contents = append(h.Contents, r.contents(ctx, m))
 	}
 	return h
+}
+
+// silences are the times in which members could not speak with the others. One that is killed forgets what it had to say.
+func (r *faultRun) silences() []check.Silence {
+	var out []check.Silence
+	for _, f := range r.faults {
+		if !strings.HasSuffix(f.kind, "killed") {
+			member := slices.IndexFunc(r.cluster.Members, func(m *harness.Member) bool { return m.Name == f.member })
+			out = append(out, check.Silence{Member: member, From: f.begun, To: f.well})
+		}
+	}
+	return out
 }
 
 // awaitGone waits until all keys of sessions and leases that nobody keeps are gone. Where some stay, the checkers will say so.
@@ -182,6 +194,7 @@ func (r *faultRun) report() {
 	r.t.Logf("cluster-1: seed %d, %d faults in %v", *faultSeed, len(r.faults), r.now().Round(time.Second))
 	r.reportCalls()
 	kills := slices.Sorted(slices.Values(gaps[leaderKilled]))
+	r.t.Logf("cluster-1: leaders killed, each: %v", rounded(kills))
 	if len(kills) < enoughKills {
 		r.t.Logf("cluster-1: %d kills of leaders are too few to judge the time that they take; at least %d", len(kills), enoughKills)
 		return
@@ -218,6 +231,13 @@ func (r *faultRun) reportCalls() {
 		fates[fmt.Sprintf("%s %s", map[bool]string{true: "sessions", false: "leases"}[o.Session], fate)]++
 	}
 	r.t.Logf("cluster-1: %v", fates)
+}
+
+func rounded(ds []time.Duration) (out []time.Duration) {
+	for _, d := range ds {
+		out = append(out, ms(d))
+	}
+	return out
 }
 
 func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

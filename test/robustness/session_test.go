@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"testing"
 	"time"
 )
 
@@ -253,4 +255,23 @@ func multiCode(body []byte) int32 {
 		}
 	}
 	return 0
+}
+
+func TestMultiCode(t *testing.T) {
+	failed := func(code int32) []byte { return putInt(putInt(append(putInt(nil, codeNone), 0), code), code) }
+	end := putInt(append(putInt(nil, codeNone), 1), codeNone)
+	done := append(putInt(nil, opSetData), 0)
+	for _, c := range []struct {
+		parts [][]byte
+		want  int32
+	}{
+		{[][]byte{end}, 0},
+		{[][]byte{done, end}, 0},
+		{[][]byte{failed(-103), failed(-2), end}, -103},
+		{[][]byte{failed(0), failed(0), failed(-110), end}, -110},
+	} {
+		if got := multiCode(slices.Concat(c.parts...)); got != c.want {
+			t.Errorf("code of %x is %d, want %d", c.parts, got, c.want)
+		}
+	}
 }

@@ -32,8 +32,9 @@ type Owner struct {
 	Fate    Fate
 	// Contacts are the times at which the client was answered, in order.
 	Contacts []Contact
-	// Quit is when the client sent the last thing of all, answered or not.
-	Quit time.Duration
+	// Quit is when the client sent the last thing of all, answered or not, and Asked are the members to which it sent anything.
+	Quit  time.Duration
+	Asked map[int]bool
 	// Told is when the client was told that the session or lease has ended; 0 for never.
 	Told time.Duration
 }
@@ -43,6 +44,14 @@ type Contact struct {
 	Call, Return time.Duration
 	// Sure: the leader itself gave the owner its full time then: a session was opened or attached, a lease granted or kept alive.
 	Sure bool
+}
+
+// Ask notes that the client sends something to a member.
+func (o *Owner) Ask(member int, at time.Duration) {
+	if o.Asked == nil {
+		o.Asked = map[int]bool{}
+	}
+	o.Quit, o.Asked[member] = at, true
 }
 
 // Meet notes an exchange.
@@ -106,7 +115,8 @@ func OwnersLive(h *History) []error {
 func (o *Owner) latest() []Contact { return o.Contacts[max(0, len(o.Contacts)-5):] }
 
 // OwnersGo checks that the keys of an owner that ends go exactly once, all at one revision, and, where its client died, in time: after
-// timeout, election and slack, counted anew from each change of leaders that comes in between.
+// timeout, election and slack, counted anew from each change of leaders that comes in between, and from the end of a time in which a member
+// that the client had used could not report to the leader: it reports then what it has heard, without saying when.
 func OwnersGo(h *History) []error {
 	var wrong complaints
 	keys, ends, vacancies := h.owned(), h.ends(), h.vacancies()
@@ -123,7 +133,7 @@ func OwnersGo(h *History) []error {
 				wrong.add("%s: its keys went at two revisions, %d and %d", o.Name, ends[o][0].Revision, e.Revision)
 			}
 		}
-		limit := o.deadline(vacancies)
+		limit := o.deadline(vacancies, h.Silences)
 		for _, key := range keys[o] {
 			e, gone := at[key]
 			switch {
@@ -205,9 +215,20 @@ func sortedKeys(m map[uint64]time.Duration) []uint64 {
 	return slices.SortedFunc(slices.Values(keys), cmp.Compare[uint64])
 }
 
+// Silence is a time in which a member could not speak with the others.
+type Silence struct {
+	Member   int
+	From, To time.Duration
+}
+
 // deadline is when the keys of an owner whose client died must be gone.
-func (o *Owner) deadline(vacancies []vacancy) time.Duration {
+func (o *Owner) deadline(vacancies []vacancy, silences []Silence) time.Duration {
 	limit := o.Quit + o.Timeout + expirySlack
+	for _, s := range silences {
+		if o.Session && o.Asked[s.Member] && s.From <= o.Quit && s.To >= o.Quit {
+			limit = max(limit, s.To+o.Timeout+expirySlack)
+		}
+	}
 	for _, v := range vacancies {
 		if v.from <= limit && v.to >= o.Quit {
 			limit = max(limit, v.to+o.Timeout+electionTimeout+expirySlack)
