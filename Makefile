@@ -144,7 +144,7 @@ show-cluster-1: ## FAULTS faults under load through both doors: nothing lost, no
 		-faults $(FAULTS) $(if $(SEED),-faults.seed $(SEED))
 
 show-cluster-3: ## a member that missed a million dropped entries of the log comes back by a snapshot while the others serve
-	cd test && ../dev/show TestCatchUp ./robustness -- -catchup.entries 1000000
+	cd test && ../dev/show TestCatchUp ./robustness -- -catchup.entries 1000000 -catchup.clients 8
 
 show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
 	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))

@@ -20,7 +20,7 @@ import (
 
 var (
 	catchUpEntries = flag.Uint64("catchup.entries", 20_000, "how many entries of the log, at least, the others have dropped when the member comes back")
-	catchUpClients = flag.Int("catchup.clients", 4, "how many clients write meanwhile, one write at a time each")
+	catchUpClients = flag.Int("catchup.clients", 4, "how many ZooKeeper clients write meanwhile, one write at a time each, beside one of etcd's")
 )
 
 const (
@@ -37,7 +37,7 @@ const (
 // TestCatchUp keeps a member down while the others write and drop so many entries of the log, and has it come back by a snapshot while they
 // serve. Entries are counted as raft counts them, by the difference of indexes: of the newest snapshot of a member that serves, less what is
 // kept below it, and of the last entry that the member had when it was killed. Clients write small values one at a time, so
-// that an entry holds few commands, and there are as many entries as the log can take.
+// that an entry holds few commands, and there are as many entries as the log can take. Where syncing a file takes long, TMPDIR=/dev/shm makes it quick.
 func TestCatchUp(t *testing.T) {
 	r := &catchUp{t: t, cluster: harness.NewCluster(t, tools, 3, "--log-level", "info",
 		"--snapshot-bytes", strconv.FormatUint(max(1<<20, *catchUpEntries*16), 10))}
@@ -52,6 +52,8 @@ func TestCatchUp(t *testing.T) {
 		s := r.writer(n)
 		writers.Go(func() { r.write(writing, s, n) })
 	}
+	etcd := catchUpClient(t, r.there[0])
+	writers.Go(func() { r.put(writing, etcd) })
 	r.leave(ctx)
 	r.comeBack(ctx)
 	endWrites()
@@ -115,6 +117,18 @@ func (r *catchUp) write(ctx context.Context, s *session, client int) {
 			return
 		}
 		r.done.Add(1)
+	}
+}
+
+// put puts plain keys through the other door until ctx ends.
+func (r *catchUp) put(ctx context.Context, c *clientv3.Client) {
+	for n := 0; ctx.Err() == nil; n++ {
+		if _, err := c.Put(ctx, fmt.Sprintf("catchup/%d", n%catchUpNodes), strconv.Itoa(n)); err == nil {
+			r.done.Add(1)
+		} else if ctx.Err() == nil {
+			r.t.Errorf("put %d: %v", n, err)
+			return
+		}
 	}
 }
 
@@ -190,7 +204,7 @@ func (r *catchUp) comeBack(ctx context.Context) {
 	for _, rate := range r.rates[:max(1, len(r.rates)-1)] { // The last step was cut short.
 		lowest = min(lowest, rate)
 	}
-	r.t.Logf("cluster-3: writes/s by %d clients: %.0f before, %.0f during (%.0f%%), least %.0f (in %v), %.0f after",
+	r.t.Logf("cluster-3: writes/s by %d clients and one of etcd: %.0f before, %.0f during (%.0f%%), least %.0f (in %v), %.0f after",
 		*catchUpClients, before, during, 100*during/before, lowest, catchUpStep, after)
 }
 
