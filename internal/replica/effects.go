@@ -9,6 +9,9 @@ import (
 // Input is what can happen to a Member. The set is closed.
 type Input interface{ input() }
 
+// Begin is the first input: what was decided when the Member was made, such as to stand for election alone, begins.
+type Begin struct{}
+
 // Tick says that one tick of time has passed.
 type Tick struct{}
 
@@ -103,6 +106,7 @@ type GiveUp struct{ Number uint64 }
 // Transfer asks the leader to hand its office to another member; To 0 lets it choose.
 type Transfer struct{ To uint64 }
 
+func (Begin) input()            {}
 func (Tick) input()             {}
 func (Frame) input()            {}
 func (Propose) input()          {}

@@ -146,6 +146,7 @@ func raftConfig(o MemberOptions, store *storage) *raft.Config {
 func (m *Member) Step(now Time, in Input, fx *Effects) {
 	m.now, m.fx = now, fx
 	switch in := in.(type) {
+	case Begin: // what there is to do is done after every input
 	case Tick:
 		m.tick()
 	case Frame:

@@ -16,6 +16,7 @@ func (r *Replica) runLoop(ctx context.Context) error {
 	defer p.timer.Stop()
 	var fx Effects
 	var spare []Input
+	r.inbox.put(Begin{})
 	for {
 		inputs, ok := r.await(ctx, p, spare)
 		if !ok {
