@@ -43,6 +43,9 @@ func TestFaults(t *testing.T) {
 		t: t, network: network, cluster: cluster, random: rand.New(rand.NewPCG(*faultSeed, 0)),
 		fleet: newFleet(cluster.Members, *faultSeed, *faultPause),
 	}
+	if *faultKind != "" && *faultKind != leaderKilled && !slices.Contains(faultKinds, *faultKind) {
+		t.Fatalf("-faults.kind %q: want %q or one of %q", *faultKind, leaderKilled, faultKinds)
+	}
 	t.Logf("faults: seed %d, %d faults; again with -faults %d -faults.seed %d", *faultSeed, *faultCount, *faultCount, *faultSeed)
 	ctx, stop := context.WithTimeout(context.Background(), time.Hour)
 	defer stop()
