@@ -48,7 +48,8 @@ func startEtcd(t testing.TB, binary string, n int) []*member {
 	members, initial := newMembers(t, n)
 	for i, m := range members {
 		m.zooKeeper = ""
-		m.start(binary, append(m.etcdFlags(fmt.Sprintf("n%d", i), initial), "--log-level", "error")...)
+		// Of errors it logs some in any start; what ends it is logged at a higher level.
+		m.start(binary, append(m.etcdFlags(fmt.Sprintf("n%d", i), initial), "--log-level", "panic")...)
 	}
 	waitReady(members)
 	return members
