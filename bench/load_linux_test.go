@@ -208,8 +208,7 @@ func (z zkLoad) runConn(address string, from, to int, request func([]byte, int32
 	if err := <-done; err != nil {
 		return latencies, err
 	}
-	_, err = s.call(jute.OpCloseSession, nil)
-	return latencies, err
+	return latencies, s.end()
 }
 
 // send writes the requests from one number to another; what is ready goes out in one write.

@@ -132,14 +132,25 @@ func (m *member) waitReady() {
 	m.t.Fatalf("%s does not serve within %v: %v", m.cmd, readyTimeout, why)
 }
 
-// ready asks at one door: okapi opens both at once.
+// ready asks at every door that the member has. ZooKeeper's serves when a session can be opened and closed, which is a write,
+// and lives in between: a member of okapi that was paused serves etcd clients first, and those of ZooKeeper when the leader
+// has confirmed that it knows of its sessions.
 func (m *member) ready() error {
-	if m.client == "" {
-		mode, err := m.ask("isro")
-		if err == nil && mode != "rw" {
-			err = fmt.Errorf("isro says %q", mode)
+	if m.zooKeeper != "" {
+		s := session{timeout: patience}
+		if err := s.open(m.zooKeeper); err != nil {
+			return err
 		}
-		return err
+		if err := s.ping(); err != nil {
+			s.socket.Close()
+			return err
+		}
+		if err := s.end(); err != nil {
+			return err
+		}
+	}
+	if m.client == "" {
+		return nil
 	}
 	client := http.Client{Timeout: time.Second}
 	response, err := client.Get("http://" + m.client + "/health")

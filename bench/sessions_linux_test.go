@@ -94,6 +94,13 @@ func (s *session) call(op jute.OpCode, body interface{ Append([]byte) []byte }) 
 
 func (s *session) ping() error { _, err := s.call(jute.OpPing, nil); return err }
 
+// end closes the session, and the socket in any case.
+func (s *session) end() error {
+	defer s.socket.Close()
+	_, err := s.call(jute.OpCloseSession, nil)
+	return err
+}
+
 // createEphemeral makes a node that ends with the session.
 func (s *session) createEphemeral(path string) error {
 	_, err := s.call(jute.OpCreate, &jute.CreateRequest{Path: path, ACL: openACL(), Flags: 1})
@@ -144,26 +151,20 @@ func openSessions(t testing.TB, m *member, n int, timeout time.Duration) []*sess
 // word asks a member with a four-letter word.
 func (m *member) word(name string) string {
 	m.t.Helper()
-	answer, err := m.ask(name)
+	socket, err := net.DialTimeout("tcp", m.zooKeeper, patience)
 	if err != nil {
 		m.t.Fatalf("%s: %v", name, err)
 	}
-	return answer
-}
-
-// ask is word for a member that may not answer.
-func (m *member) ask(word string) (string, error) {
-	socket, err := net.DialTimeout("tcp", m.zooKeeper, patience)
-	if err != nil {
-		return "", err
-	}
 	defer socket.Close()
 	_ = socket.SetDeadline(time.Now().Add(2 * patience)) // An error shows in what follows.
-	if _, err := io.WriteString(socket, word); err != nil {
-		return "", err
+	if _, err := io.WriteString(socket, name); err != nil {
+		m.t.Fatalf("%s: %v", name, err)
 	}
 	answer, err := io.ReadAll(socket)
-	return string(answer), err
+	if err != nil {
+		m.t.Fatalf("%s: %v", name, err)
+	}
+	return string(answer)
 }
 
 // figure is one of those of mntr.
