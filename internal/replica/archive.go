@@ -146,6 +146,18 @@ func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
 	return nil
 }
 
+// awaitInstalled has the applier replace the state machine, and waits for it: later appends are answered later.
+func (a *archive) awaitInstalled(ctx context.Context, job *Append) (in Appended, installed bool) {
+	done := make(chan Appended, 1)
+	a.r.applies.put(applierJob{install: job, done: done})
+	select {
+	case in := <-done:
+		return in, true
+	case <-ctx.Done():
+		return Appended{}, false // the append stays unanswered, as after a crash
+	}
+}
+
 // install replaces the state machine by a received snapshot.
 func (a *archive) install(job *Append) (Appended, error) {
 	in, err := a.r.applier.Install(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), job)

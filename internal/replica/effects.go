@@ -89,6 +89,9 @@ type SnapshotSent struct {
 // Unreachable says that a frame to another member was dropped.
 type Unreachable struct{ To uint64 }
 
+// Ended says that another member's process has ended: its machine answers, and nobody listens there.
+type Ended struct{ ID uint64 }
+
 // Touched reports sessions and leases whose clients were heard of at this member.
 type Touched struct{ IDs []int64 }
 
@@ -117,6 +120,7 @@ func (SnapshotTaken) input()    {}
 func (SnapshotReceived) input() {}
 func (SnapshotSent) input()     {}
 func (Unreachable) input()      {}
+func (Ended) input()            {}
 func (Touched) input()          {}
 func (Ask) input()              {}
 func (GiveUp) input()           {}

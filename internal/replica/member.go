@@ -72,6 +72,7 @@ type Member struct {
 	hungTicks int       // since the oldest append went out
 
 	soft         raft.SoftState
+	missed       missed            // the leader whose process has ended
 	followed     Following         // as of the last tick
 	hard         *raftpb.HardState // as last handed to Append
 	applied      uint64
@@ -165,6 +166,8 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 		m.snapshotReceived(in)
 	case SnapshotSent:
 		m.snapshotSent(in)
+	case Ended:
+		m.missed.ended(m, in.ID)
 	case Unreachable:
 		m.raft.ReportUnreachable(in.To)
 	case Touched:

@@ -273,6 +273,9 @@ func (r *Replica) Receive(from uint64, frame []byte) { r.inbox.put(Frame{From: f
 // Unreachable takes the news that a frame was dropped.
 func (r *Replica) Unreachable(to uint64) { r.inbox.put(Unreachable{To: to}) }
 
+// Ended takes the news that another member's process has ended.
+func (r *Replica) Ended(peer uint64) { r.inbox.put(Ended{ID: peer}) }
+
 // Expelled stops the member: another one says that it must not take part any more.
 func (r *Replica) Expelled(reason error) {
 	for told, meant := range map[error]error{

@@ -203,24 +203,12 @@ func (r *Replica) runWriter(ctx context.Context) error {
 			in := Appended{Append: a}
 			if a.Snapshot != nil {
 				var installed bool
-				if in, installed = r.install(ctx, a); !installed {
+				if in, installed = r.archive.awaitInstalled(ctx, a); !installed {
 					return nil
 				}
 			}
 			r.inbox.put(in)
 		}
-	}
-}
-
-// install has the applier replace the state machine, and waits for it: later appends are answered later.
-func (r *Replica) install(ctx context.Context, a *Append) (in Appended, installed bool) {
-	done := make(chan Appended, 1)
-	r.applies.put(applierJob{install: a, done: done})
-	select {
-	case in := <-done:
-		return in, true
-	case <-ctx.Done():
-		return Appended{}, false // the append stays unanswered, as after a crash
 	}
 }
 

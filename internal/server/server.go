@@ -152,7 +152,7 @@ func (m *member) build() (err error) {
 		Listener: m.ports.peer, Peers: peersOf(m.disk.Boot.Members, m.identity.MemberID),
 		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: m.tls, Handler: m.replica, Logger: m.log,
 		Directory: m.identity.Directory, Starts: m.starts, Feature: uint64(cluster.FeatureNewest),
-		Admit: gate.admit, Join: gate.expected, SnapshotBytesPerSecond: int(m.cfg.SnapshotRate),
+		Admit: gate.admit, Join: gate.expected, Expelled: m.replica.Expelled, SnapshotBytesPerSecond: int(m.cfg.SnapshotRate),
 		Metrics: m.metrics,
 	})
 	gate.transport = m.transport

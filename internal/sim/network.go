@@ -66,6 +66,16 @@ func (n *network) send(from *node, out replica.Outgoing) {
 	}
 }
 
+// spreadEnd tells others that a process has ended, as refused connections do, unless it is back by then or they do not reach its machine.
+func (n *network) spreadEnd(ended *node) {
+	w := n.world
+	for _, other := range w.nodes {
+		if other != ended && other.up && !n.cut[link{other.id, ended.id}] {
+			other.later(w.between(0, 100*millisecond), func() { other.step(replica.Ended{ID: ended.id}) })
+		}
+	}
+}
+
 // sendSnapshot carries a snapshot file and the message that announces it.
 func (n *network) sendSnapshot(from *node, s replica.SnapshotSend) {
 	w := n.world

@@ -454,6 +454,7 @@ func (n *node) crashFor(delay int64) {
 		n.fs = vfs.NewMem(w.rng.Uint64())
 	}
 	n.end()
+	w.net.spreadEnd(n)
 	epoch := n.epoch
 	w.after(delay, func() {
 		if n.epoch == epoch && !n.up {

@@ -16,9 +16,9 @@ type counter struct {
 }
 
 func (c *counter) Receive(uint64, []byte)                                { c.frames.Add(1) }
+func (c *counter) Ended(uint64)                                          {}
 func (c *counter) Unreachable(uint64)                                    { c.lost.Add(1) }
 func (c *counter) SnapshotSent(uint64, bool)                             {}
-func (c *counter) Expelled(error)                                        {}
 func (c *counter) ReceiveSnapshot(uint64, []byte, io.Reader) (err error) { return nil }
 
 // BenchmarkFrames sends frames of 256 bytes over one loopback link, 1024 at most under way.

@@ -37,6 +37,7 @@ type sentReport struct {
 type recorder struct {
 	frames      chan received
 	unreachable chan uint64
+	ended       chan uint64
 	sent        chan sentReport
 	expelled    chan error
 	// onSnapshot is the body of ReceiveSnapshot.
@@ -47,6 +48,7 @@ func newRecorder() *recorder {
 	return &recorder{
 		frames:      make(chan received, 4096),
 		unreachable: make(chan uint64, 4096),
+		ended:       make(chan uint64, 64),
 		sent:        make(chan sentReport, 64),
 		expelled:    make(chan error, 64),
 		onSnapshot: func(uint64, []byte, io.Reader) error {
@@ -57,14 +59,19 @@ func newRecorder() *recorder {
 
 func (r *recorder) Receive(from uint64, frame []byte) { r.frames <- received{from, frame} }
 
+func (r *recorder) Ended(peer uint64) {
+	select {
+	case r.ended <- peer:
+	default:
+	}
+}
+
 func (r *recorder) Unreachable(to uint64) {
 	select {
 	case r.unreachable <- to:
 	default: // a test that cares empties it
 	}
 }
-
-func (r *recorder) Expelled(reason error) { r.expelled <- reason }
 
 func (r *recorder) SnapshotSent(to uint64, ok bool) { r.sent <- sentReport{to, ok} }
 
@@ -118,6 +125,7 @@ func start(t *testing.T, id uint64, l net.Listener, change func(*Options)) *node
 		Identity:   Identity{ClusterID: testCluster, MemberID: id},
 		Listener:   l,
 		Handler:    n.recorder,
+		Expelled:   func(reason error) { n.expelled <- reason },
 		Logger:     slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		BackoffMax: 100 * time.Millisecond,
 	}

@@ -191,6 +191,9 @@ func TestReconnectsWhenThePeerRestarts(t *testing.T) {
 	if to := await(t, a.unreachable, "report about the lost link"); to != 2 {
 		t.Errorf("unreachable %x", to)
 	}
+	if peer := await(t, a.ended, "report that nobody listens any more"); peer != 2 {
+		t.Errorf("ended %x", peer)
+	}
 	eventually(t, "link is down", func() bool {
 		s, _ := a.statusOf(2)
 		return !s.Linked

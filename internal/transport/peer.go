@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -219,6 +220,9 @@ func (t *Transport) runPeer(ctx context.Context, p *peer) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			t.reports.hasEnded(p.id)
+		}
 		if lived >= t.options.BackoffMax {
 			pause = backoff{max: t.options.BackoffMax}
 		}
@@ -227,8 +231,8 @@ func (t *Transport) runPeer(ctx context.Context, p *peer) {
 		if errors.As(err, &refused) {
 			pause.longest()
 			line += refusedSuffix
-			if refused.cluster == t.options.Identity.ClusterID && refused.Unwrap() != nil {
-				t.options.Handler.Expelled(err)
+			if t.options.Expelled != nil && refused.cluster == t.options.Identity.ClusterID && refused.Unwrap() != nil {
+				t.options.Expelled(err)
 			}
 		}
 		if t.lines.allow(line) {

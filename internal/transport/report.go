@@ -14,6 +14,7 @@ type reports struct {
 
 	mu          sync.Mutex
 	unreachable map[uint64]bool
+	ended       map[uint64]bool
 	failed      map[uint64]int
 }
 
@@ -21,6 +22,7 @@ func newReports() *reports {
 	return &reports{
 		wake:        make(chan struct{}, 1),
 		unreachable: make(map[uint64]bool),
+		ended:       make(map[uint64]bool),
 		failed:      make(map[uint64]int),
 	}
 }
@@ -28,6 +30,13 @@ func newReports() *reports {
 func (r *reports) dropped(to uint64) {
 	r.mu.Lock()
 	r.unreachable[to] = true
+	r.mu.Unlock()
+	signal(r.wake)
+}
+
+func (r *reports) hasEnded(peer uint64) {
+	r.mu.Lock()
+	r.ended[peer] = true
 	r.mu.Unlock()
 	signal(r.wake)
 }
@@ -42,7 +51,10 @@ func (r *reports) snapshotFailed(to uint64) {
 // deliver calls h for everything collected so far, without holding the lock.
 func (r *reports) deliver(h Handler) {
 	r.mu.Lock()
-	unreachable, failed := r.unreachable, r.failed
+	unreachable, ended, failed := r.unreachable, r.ended, r.failed
+	if len(ended) > 0 {
+		r.ended = make(map[uint64]bool)
+	}
 	if len(unreachable) > 0 {
 		r.unreachable = make(map[uint64]bool)
 	}
@@ -53,6 +65,9 @@ func (r *reports) deliver(h Handler) {
 	// Reports about different peers are independent, so that map order does not matter.
 	for to := range unreachable {
 		h.Unreachable(to)
+	}
+	for peer := range ended {
+		h.Ended(peer)
 	}
 	for to, times := range failed {
 		for range times {

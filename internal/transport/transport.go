@@ -63,6 +63,8 @@ type Handler interface {
 	// Unreachable says that one or more frames to this peer were dropped, or may have been
 	// lost with a link. One call may stand for many frames.
 	Unreachable(to uint64)
+	// Ended says that a peer's machine answers and nobody listens there: the peer's process has ended.
+	Ended(peer uint64)
 	// SnapshotSent ends every SendSnapshot exactly once; ok says that the peer stored it.
 	SnapshotSent(to uint64, ok bool)
 	// ReceiveSnapshot takes a snapshot stream and may take as long as it needs. It returns nil
@@ -70,9 +72,6 @@ type Handler interface {
 	// and has stored it; an error refuses the snapshot and its text is shown to the sender.
 	// A second call for the same peer comes only after the first has returned.
 	ReceiveSnapshot(from uint64, header []byte, body io.Reader) error
-	// Expelled says that a peer has refused this member for good: ErrRemoved, ErrDirectory or ErrFeature is wrapped
-	// in the reason. It may be called again.
-	Expelled(reason error)
 }
 
 // Caller is a member that wants a link.
@@ -117,7 +116,10 @@ type Options struct {
 	// started yet; its error is told to the one who asks. Without Join nobody is told.
 	Join    func(urls []string) (member uint64, err error)
 	Handler Handler
-	Logger  *slog.Logger
+	// Expelled is told, maybe more than once, that a peer has refused this member for good: ErrRemoved, ErrDirectory or
+	// ErrFeature is wrapped in the reason. It must return soon. Nil tells nobody.
+	Expelled func(reason error)
+	Logger   *slog.Logger
 	// Metrics takes the round trips of pings; nil takes them nowhere.
 	Metrics *telemetry.Metrics
 	// Dial opens a connection; nil dials TCP with keep-alives.
