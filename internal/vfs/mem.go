@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -337,6 +338,29 @@ func (m *Mem) Lock(name string) (io.Closer, error) {
 	}
 	m.locks[key] = true
 	return &memLock{fs: m, key: key}, nil
+}
+
+// Free returns what is left of Faults.LimitBytes; without that bound, the most there can be.
+func (m *Mem) Free(folder string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead {
+		return 0, &fs.PathError{Op: "statfs", Path: folder, Err: ErrStopped}
+	}
+	if _, err := m.findLocked("statfs", folder); err != nil {
+		return 0, err
+	}
+	if m.faults.LimitBytes == 0 {
+		return math.MaxInt64, nil
+	}
+	return max(0, m.faults.LimitBytes-m.usedBytes), nil
+}
+
+// Used returns the sum of the sizes of all files, which is what Faults.LimitBytes bounds.
+func (m *Mem) Used() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.usedBytes
 }
 
 func sortedNames(names map[string]*inode) []string {
