@@ -30,6 +30,8 @@ type Config struct {
 	SnapshotBytes int64
 	// SnapshotRate bounds, in bytes a second, a snapshot that is sent to another member; 0 is no bound.
 	SnapshotRate int64
+	// DiskReserveBytes is below how much free space on the disk of DataDir a member calls it low; 0 never.
+	DiskReserveBytes int64
 
 	// ListenClientURLs are where etcd clients are served: http, an IP address and a port each.
 	ListenClientURLs []string
@@ -143,6 +145,7 @@ func Default() Config {
 		DataDir:             "./okapi.data",
 		SnapshotBytes:       64 << 20,
 		SnapshotRate:        64 << 20,
+		DiskReserveBytes:    256 << 20,
 		ListenClientURLs:    []string{"http://127.0.0.1:2379"},
 		ListenZooKeeper:     []string{"127.0.0.1:2181"},
 		ListenPeerURLs:      []string{"http://127.0.0.1:2380"},

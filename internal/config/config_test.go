@@ -100,7 +100,7 @@ func TestCommandLineOfAMember(t *testing.T) {
 		"initial-advertise-peer-urls=http://two.example:2380",
 		"initial-cluster=n1=http://one.example:2380,n2=http://two.example:2380, n1=http://one.example:12380",
 		"initial-cluster-state=existing", "initial-cluster-token=T", "tree-prefix=/a/b", "log-level=debug",
-		"snapshot-bytes=8MiB", "snapshot-rate=1MiB", "quota-backend-bytes=-1", "tree-quota-bytes=2GiB", "max-request-bytes=1048576",
+		"snapshot-bytes=8MiB", "snapshot-rate=1MiB", "disk-reserve=1GiB", "quota-backend-bytes=-1", "tree-quota-bytes=2GiB", "max-request-bytes=1048576",
 		"max-txn-ops=256", "watch-progress-notify-interval=5s", "heartbeat-interval=50", "election-timeout=500", "tree-history=1h", "reap-interval=3s",
 		"zookeeper-4lw-whitelist=mntr,stat", "zookeeper-super-digest=" + digest, "zookeeper-tick-time=3000",
 		"zookeeper-min-session-timeout=1000", "zookeeper-max-session-timeout=90000", "zookeeper-max-client-cnxns=0",
@@ -110,7 +110,7 @@ func TestCommandLineOfAMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Name: "n2", DataDir: "/var/lib/okapi", SnapshotBytes: 8 << 20, SnapshotRate: 1 << 20,
+		Name: "n2", DataDir: "/var/lib/okapi", SnapshotBytes: 8 << 20, SnapshotRate: 1 << 20, DiskReserveBytes: 1 << 30,
 		ListenClientURLs: []string{"http://10.0.0.2:2379"}, AdvertiseClientURLs: []string{"http://two.example:2379"},
 		ListenZooKeeper: []string{"10.0.0.2:2181"}, ListenPeerURLs: []string{"http://10.0.0.2:2380"},
 		InitialAdvertisePeerURLs: []string{"http://two.example:2380"},

@@ -89,6 +89,7 @@ func (v *validator) member() {
 	v.problem(c.DataDir != "", "data-dir", "is empty: name a folder")
 	v.problem(c.SnapshotRate >= 0, "snapshot-rate", "%d: want 0 or more", c.SnapshotRate)
 	v.problem(c.SnapshotBytes >= minSnapshot, "snapshot-bytes", "%d: want at least %d", c.SnapshotBytes, minSnapshot)
+	v.problem(c.DiskReserveBytes >= 0, "disk-reserve", "%d: want a size, or 0 to turn it off", c.DiskReserveBytes)
 	_, err := telemetry.ParseLevel(c.LogLevel)
 	v.problem(err == nil, "log-level", "%q: want one of %s", c.LogLevel, telemetry.Levels)
 }

@@ -121,6 +121,8 @@ func outcomeError(err error) error {
 		return rpctypes.ErrGRPCRequestTooLarge
 	case OutcomeOverloaded:
 		return errTooManyRequests
+	case OutcomeDiskFull:
+		return rpctypes.ErrGRPCNoSpace
 	case OutcomeTimeout:
 		return rpctypes.ErrGRPCTimeout
 	default:

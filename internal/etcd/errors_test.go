@@ -72,6 +72,7 @@ func TestOutcomes(t *testing.T) {
 		{outcome(OutcomeStopped), codes.Unavailable, "etcdserver: server stopped"},
 		{outcome(OutcomeTooLarge), codes.InvalidArgument, "etcdserver: request is too large"},
 		{outcome(OutcomeOverloaded), codes.Unknown, "etcdserver: too many requests"},
+		{outcome(OutcomeDiskFull), codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
 		{outcome(OutcomeTimeout), codes.Unavailable, "etcdserver: request timed out"},
 		{outcome("something new"), codes.Unknown, "replica: something new"},
 		{fmt.Errorf("propose: %w", outcome(OutcomeStopped)), codes.Unavailable, "etcdserver: server stopped"},

@@ -22,7 +22,8 @@ type health struct {
 }
 
 // serveHealth answers whether this member can serve: 200, or 503 with the reason. With
-// serializable=true only the member itself is asked, not the cluster; exclude=NOSPACE overlooks alarms of that type.
+// serializable=true only the member itself is asked, not the cluster; exclude=NOSPACE overlooks alarms of that type, and full
+// disks.
 func (p *probes) serveHealth(w http.ResponseWriter, r *http.Request) {
 	if !getOnly(w, r) {
 		return
@@ -50,6 +51,9 @@ func (p *probes) ailment(ctx context.Context, local bool, excluded []string) str
 			name = "UNKNOWN"
 		}
 		return "ALARM " + name
+	}
+	if p.kv.replica.Status().DiskFull && !slices.Contains(excluded, pb.AlarmType_NOSPACE.String()) {
+		return "DISK FULL"
 	}
 	if !local && p.kv.replica.Status().LeaderID == 0 {
 		return "RAFT NO LEADER"

@@ -121,6 +121,10 @@ func TestHTTPBesideGRPC(t *testing.T) {
 			`{"health":"false","reason":"ALARM NOSPACE"}` + "\n"},
 		{"no space, overlooked", "GET", "/health?exclude=NOSPACE", func() { s.replica.raise(9, command.AlarmNoSpace) }, 200,
 			"text/plain; charset=utf-8", `{"health":"true","reason":""}`},
+		{"full disks", "GET", "/health", func() { s.replica.status.DiskFull = true }, 503, "text/plain; charset=utf-8",
+			`{"health":"false","reason":"DISK FULL"}` + "\n"},
+		{"full disks, overlooked", "GET", "/health?exclude=NOSPACE", func() { s.replica.status.DiskFull = true }, 200,
+			"text/plain; charset=utf-8", `{"health":"true","reason":""}`},
 		{"corrupt, the other overlooked", "GET", "/health?exclude=NOSPACE&exclude=", func() {
 			s.replica.raise(9, command.AlarmNoSpace)
 			s.replica.raise(9, command.AlarmCorrupt)

@@ -60,6 +60,8 @@ type Status struct {
 	CommitIndex uint64
 	// AppliedIndex is the index of the last entry applied here.
 	AppliedIndex uint64
+	// DiskFull says that the disks of the cluster are full, so that nothing that grows is taken.
+	DiskFull bool
 }
 
 // OutcomeError is an error of Propose or ReadIndex that says what became of the request. The
@@ -87,6 +89,8 @@ const (
 	OutcomeTooLarge = "too-large"
 	// OutcomeOverloaded: too much is under way; nothing was done.
 	OutcomeOverloaded = "overloaded"
+	// OutcomeDiskFull: the disks of the cluster are full and the request would grow what is on them; nothing was done.
+	OutcomeDiskFull = "disk-full"
 	// OutcomeTimeout: the time for the request is over; it may have been carried out.
 	OutcomeTimeout = "timeout"
 )

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/okapi-kv/okapi/internal/snapshot"
+	"github.com/okapi-kv/okapi/internal/vfs"
 )
 
 // archive is the Replica's care for snapshots: taking our own, sending them, and storing received ones.
@@ -16,19 +18,27 @@ type archive struct {
 	begin    chan struct{}           // without room: at most one snapshot is under way
 	finished *mailbox[SnapshotTaken] // durable, but the log has yet to be told
 	storing  sync.Mutex              // held while a received snapshot is stored: one at a time
+	// fs leaves half of the disk's reserve to the log: a snapshot can wait.
+	fs vfs.FS
+	// owed is the MonotonicMS from which on the snapshot that failed last is due again; 0 if none is.
+	owed atomic.Int64
 }
 
 func newArchive(r *Replica) *archive {
-	return &archive{r: r, begin: make(chan struct{}), finished: newMailbox[SnapshotTaken]()}
+	return &archive{
+		r: r, begin: make(chan struct{}), finished: newMailbox[SnapshotTaken](),
+		fs: vfs.LeaveFree(r.opts.Disk.FS, r.opts.DiskReserve/2),
+	}
 }
 
-// maybeBegin begins a snapshot if enough log has gathered and none is under way.
+// maybeBegin begins a snapshot if one is due and none is under way.
 func (a *archive) maybeBegin() {
-	if a.r.applier.Logged() < a.r.opts.SnapshotBytes {
+	if !a.due() {
 		return
 	}
 	select {
 	case a.begin <- struct{}{}:
+		a.owed.Store(0)
 		a.r.applier.SnapshotBegun()
 	default:
 	}
@@ -42,6 +52,24 @@ func (a *archive) beginNow() {
 	}
 }
 
+// lowShare is how much sooner a snapshot is due while the disk is low: it lets the log go, and what was deleted.
+const lowShare = 16
+
+// retryTime is how long a snapshot that failed waits, in ms.
+const retryTime = 10_000
+
+// due tells whether enough log has gathered, or the last snapshot failed a while ago.
+func (a *archive) due() bool {
+	if owed := a.owed.Load(); owed != 0 && a.r.monotonicMS() >= owed {
+		return true
+	}
+	enough := a.r.opts.SnapshotBytes
+	if a.r.Status().DiskLow {
+		enough /= lowShare
+	}
+	return a.r.applier.Logged() >= enough
+}
+
 // run writes snapshots while the member serves. A snapshot that cannot be written is reported and
 // tried again later; the log is kept meanwhile.
 func (a *archive) run(ctx context.Context) error {
@@ -52,9 +80,10 @@ func (a *archive) run(ctx context.Context) error {
 		case <-a.begin:
 		}
 		start := a.r.monotonicMS()
-		done, err := WriteSnapshot(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), a.r.store)
+		done, err := WriteSnapshot(a.fs, a.r.opts.Disk.SnapshotDir(), a.r.store)
 		if err != nil {
-			a.r.opts.Logger.Error("snapshot not written; the log is kept and it is tried again later", "error", err)
+			a.r.opts.Logger.Error("snapshot not written: free space on the disk or see to it; the log is kept and it is tried again", "error", err)
+			a.owed.Store(a.r.monotonicMS() + retryTime)
 			continue
 		}
 		a.r.opts.Logger.Info("snapshot written", "index", done.Index, "ms", a.r.monotonicMS()-start)
@@ -139,7 +168,7 @@ func (a *archive) receive(from uint64, header []byte, body io.Reader) error {
 		return errBusy
 	}
 	defer a.storing.Unlock()
-	if err := snapshot.Receive(a.r.opts.Disk.FS, a.r.opts.Disk.SnapshotDir(), mark.index, mark.term, body); err != nil {
+	if err := snapshot.Receive(a.fs, a.r.opts.Disk.SnapshotDir(), mark.index, mark.term, body); err != nil {
 		return fmt.Errorf("store snapshot from member %x: %w", from, err)
 	}
 	a.r.inbox.put(SnapshotReceived{From: from, Message: bytes.Clone(header)})

@@ -33,6 +33,7 @@ type cluster struct {
 	snaps    int          // streamed
 	touches  atomic.Int64 // frames that report touches
 	streams  sync.WaitGroup
+	reserve  int64 // of the disk of each member
 }
 
 type running struct {
@@ -99,7 +100,7 @@ func (c *cluster) start(id uint64) {
 	}
 	r, err := New(Options{
 		ID: id, Incarnation: uint64(time.Now().UnixNano()) >> 24, Disk: disk, Clock: clock.Real{}, Logger: slog.New(slog.DiscardHandler),
-		TickMS: 10, ElectionTicks: 10, ReapInterval: 20 * time.Millisecond, SnapshotBytes: 16 << 10, BudgetBytes: 1 << 20, MaxCommandBytes: 1 << 20,
+		TickMS: 10, ElectionTicks: 10, ReapInterval: 20 * time.Millisecond, SnapshotBytes: 16 << 10, DiskReserve: c.reserve, BudgetBytes: 1 << 20, MaxCommandBytes: 1 << 20,
 		Settings:      command.Settings{ExtendedTypes: true},
 		CheckSettings: func(command.Settings) error { return nil },
 	})

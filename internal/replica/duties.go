@@ -111,7 +111,7 @@ func (k *keeper) sendReport() {
 			k.touched[id] = k.report
 		}
 	}
-	t := &touch{term: k.m.term(), report: k.report, ids: slices.Sorted(maps.Keys(k.touched))}
+	t := &touch{term: k.m.term(), report: k.report, low: k.m.space.low, ids: slices.Sorted(maps.Keys(k.touched))}
 	t.renew, t.look = k.asker.report(k.report)
 	if k.m.leads() {
 		k.wanted = true
@@ -128,6 +128,7 @@ func (k *keeper) receiveTouch(from uint64, t *touch) {
 	}
 	k.lessor.Touch(t.ids)
 	k.lessor.Touch(t.renew)
+	k.m.space.hear(from, t.low)
 	if last := k.reports[from]; last == nil || last.report < t.report {
 		k.reports[from] = t
 	}
@@ -163,6 +164,7 @@ func (k *keeper) vouched(index uint64) {
 
 // confirm sends a confirmation to a member, be it the leader itself.
 func (k *keeper) confirm(member uint64, a *touchAck) {
+	a.full = k.m.space.full
 	if member == k.m.id {
 		k.receiveTouchAck(a)
 		return
@@ -221,6 +223,9 @@ func (k *keeper) receiveTouchAck(a *touchAck) {
 	at, ok := k.reportAt[a.report]
 	if !ok || a.term != k.m.term() {
 		return
+	}
+	if at >= k.vouchedAt { // not an answer that others have overtaken
+		k.m.space.tell(a.full)
 	}
 	k.vouchedAt = max(k.vouchedAt, at)
 	for id, first := range k.touched {

@@ -30,6 +30,8 @@ type Pending struct {
 	Encoded []byte
 	// LeaderOnly commands (expiry and the like) are not done if this member is not the leader.
 	LeaderOnly bool
+	// Grows says that the command is refused while the disks of the cluster are full; see command.Grows.
+	Grows bool
 	// foreign commands came from another member.
 	foreign bool
 	// change says that it is a command.ChangeMembers.
@@ -109,6 +111,9 @@ type GiveUp struct{ Number uint64 }
 // Transfer asks the leader to hand its office to another member; To 0 lets it choose.
 type Transfer struct{ To uint64 }
 
+// DiskSpace says whether the disk of this member has less free space than its reserve.
+type DiskSpace struct{ Low bool }
+
 func (Begin) input()            {}
 func (Tick) input()             {}
 func (Frame) input()            {}
@@ -125,6 +130,7 @@ func (Touched) input()          {}
 func (Ask) input()              {}
 func (GiveUp) input()           {}
 func (Transfer) input()         {}
+func (DiskSpace) input()        {}
 
 // Effects is what a Member wants done. Sends, appends and applies of one Step, and of Steps after one
 // another, keep their order within each list; the lists are independent of each other.
@@ -151,6 +157,9 @@ type Effects struct {
 	Wiped bool
 	// NotDone holds numbers of commands that can never take effect.
 	NotDone []uint64
+	// Refused holds numbers of commands that are not taken because the disks of the cluster are full; some may be in
+	// NotDone too, and then this is why.
+	Refused []uint64
 }
 
 // Links are the members that belong to the cluster, this one included, and those that are about to leave it.
@@ -209,7 +218,7 @@ type Answer struct {
 func (fx *Effects) reset() {
 	*fx = Effects{
 		Send: fx.Send[:0], SendSnapshot: fx.SendSnapshot[:0], Append: fx.Append[:0], Apply: fx.Apply[:0],
-		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0], Answers: fx.Answers[:0],
+		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0], Refused: fx.Refused[:0], Answers: fx.Answers[:0],
 	}
 }
 

@@ -1,6 +1,11 @@
 package replica
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/okapi-kv/okapi/internal/vfs"
+)
 
 // Outcome is why a command or a read has no result. The doors know the outcomes by name.
 type Outcome string
@@ -25,12 +30,27 @@ const (
 	ErrTimeout Outcome = "timeout"
 	// ErrOverloaded: too much is under way; nothing was done.
 	ErrOverloaded Outcome = "overloaded"
+	// ErrDiskFull: the disks of the cluster are full, and the command would grow what is on them; nothing was done.
+	ErrDiskFull Outcome = "disk-full"
 	// ErrNoLeader: there is no leader to ask; nothing was done.
 	ErrNoLeader Outcome = "no-leader"
 )
 
 // errBusy refuses a snapshot while another one is being stored.
 var errBusy = errors.New("another snapshot is being received")
+
+// withAdvice says what to do about an error of the disk with the log, which stops the member; nil stays nil.
+func withAdvice(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case vfs.IsNoSpace(err):
+		return fmt.Errorf("the disk under %s is full and this member stops: free space there and start it again; nothing that was acknowledged is lost: %w", dir, err)
+	default:
+		return fmt.Errorf("the disk under %s has failed and this member stops without trying again: see to the disk, then start it again; "+
+			"what it finds damaged it will say: %w", dir, err)
+	}
+}
 
 // ErrWiped stops a member that came back without what it had acknowledged.
 var ErrWiped = errors.New("the leader remembers entries that this member had stored and that are not in its data directory: " +
@@ -58,5 +78,6 @@ var outcomeTexts = map[Outcome]string{
 	ErrTooLarge:   "the command is too large",
 	ErrTimeout:    "the time is up",
 	ErrOverloaded: "too much is under way",
+	ErrDiskFull:   "the disks of the cluster are full",
 	ErrNoLeader:   "there is no leader",
 }

@@ -19,7 +19,8 @@ const forwardPatience = 5
 type sentForward struct {
 	seq     uint64
 	numbers []uint64
-	ticks   int // since it was sent
+	growing []uint64 // those of them that a full cluster refuses
+	ticks   int      // since it was sent
 }
 
 // forwardSender is the member's side.
@@ -45,9 +46,10 @@ func (s *forwardSender) address(term uint64) {
 func (s *forwardSender) ready() bool { return len(s.open) < forwardWindow }
 
 // send makes the next frame.
-func (s *forwardSender) send(numbers []uint64, proposals [][]byte) *forward {
+func (s *forwardSender) send(batch sentForward, proposals [][]byte) *forward {
 	s.seq++
-	s.open = append(s.open, sentForward{seq: s.seq, numbers: numbers})
+	batch.seq = s.seq
+	s.open = append(s.open, batch)
 	f := s.opening()
 	f.seq, f.proposals = s.seq, proposals
 	return f
@@ -75,14 +77,14 @@ func (s *forwardSender) tick() *forward {
 	return s.opening()
 }
 
-// acknowledged takes the leader's answer and returns the numbers of commands that are not done.
-func (s *forwardSender) acknowledged(a *forwardAck) (notDone []uint64) {
+// acknowledged takes the leader's answer and returns the frames whose commands are not done.
+func (s *forwardSender) acknowledged(a *forwardAck) (notDone []sentForward) {
 	if a.term != s.term || a.incarnation != s.incarnation || a.epoch != s.epoch {
 		return nil
 	}
 	for _, f := range s.closing {
 		if f.seq >= a.closed {
-			notDone = append(notDone, f.numbers...)
+			notDone = append(notDone, f)
 		}
 	}
 	s.closing = nil

@@ -61,7 +61,7 @@ func (f *forwarding) send() {
 		f.sent[n] = f.term
 		proposals = append(proposals, fmt.Append(nil, n))
 	}
-	f.put(f.sender.send(numbers, proposals))
+	f.put(f.sender.send(sentForward{numbers: numbers}, proposals))
 }
 
 // arrive has the leader take a frame.
@@ -93,14 +93,16 @@ func (f *forwarding) arrive(fw *forward, room bool) {
 
 // hear has the member take an answer.
 func (f *forwarding) hear(a *forwardAck) {
-	for _, n := range f.sender.acknowledged(a) {
-		if f.accepted[n] {
-			f.t.Fatalf("command %d is reported not done and was accepted", n)
+	for _, lost := range f.sender.acknowledged(a) {
+		for _, n := range lost.numbers {
+			if f.accepted[n] {
+				f.t.Fatalf("command %d is reported not done and was accepted", n)
+			}
+			if f.notDone[n] {
+				f.t.Fatalf("command %d is reported not done twice", n)
+			}
+			f.notDone[n] = true
 		}
-		if f.notDone[n] {
-			f.t.Fatalf("command %d is reported not done twice", n)
-		}
-		f.notDone[n] = true
 	}
 }
 
@@ -222,7 +224,7 @@ func TestForwardWindow(t *testing.T) {
 		if !s.ready() {
 			t.Fatalf("full after %d frames", i)
 		}
-		s.send([]uint64{uint64(i)}, nil)
+		s.send(sentForward{numbers: []uint64{uint64(i)}}, nil)
 	}
 	if s.ready() {
 		t.Error("the window has no bound")

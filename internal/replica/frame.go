@@ -52,6 +52,7 @@ type forwardAck struct {
 type touch struct {
 	term   uint64
 	report uint64
+	low    bool // the member's disk has less room than its reserve
 	ids    []int64
 	renew  []int64 // to be given their whole time again: the answer is waited for
 	look   []int64 // whose time left is asked
@@ -66,6 +67,7 @@ type touchAck struct {
 	// decided says that what the report asks is answered too. What was to be renewed is, unless one of the lists
 	// has it.
 	decided bool
+	full    bool    // the disks of the cluster are full: nothing that grows is taken
 	gone    []int64 // no such session or lease
 	open    []int64 // its time is up, and what becomes of it is not settled
 	left    []timeLeft
@@ -130,8 +132,8 @@ func decodeForwardAck(body []byte) (*forwardAck, error) {
 }
 
 func (t *touch) encode() []byte {
-	b := make([]byte, 0, 1+5*binary.MaxVarintLen64+8*(len(t.ids)+len(t.renew)+len(t.look)))
-	b = appendUvarints(append(b, byte(frameTouch)), t.term, t.report)
+	b := make([]byte, 0, 1+6*binary.MaxVarintLen64+8*(len(t.ids)+len(t.renew)+len(t.look)))
+	b = appendUvarints(append(b, byte(frameTouch)), t.term, t.report, flagBits(t.low))
 	for _, ids := range [][]int64{t.ids, t.renew, t.look} {
 		b = appendIDs(b, ids)
 	}
@@ -140,16 +142,14 @@ func (t *touch) encode() []byte {
 
 func decodeTouch(body []byte) (*touch, error) {
 	r := frameReader{rest: body}
-	t := &touch{term: r.uvarint(), report: r.uvarint(), ids: r.ids(), renew: r.ids(), look: r.ids()}
+	t := &touch{term: r.uvarint(), report: r.uvarint()}
+	r.flags(&t.low)
+	t.ids, t.renew, t.look = r.ids(), r.ids(), r.ids()
 	return t, r.done()
 }
 
 func (a *touchAck) encode() []byte {
-	decided := uint64(0)
-	if a.decided {
-		decided = 1
-	}
-	b := appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report, decided)
+	b := appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report, flagBits(a.decided, a.full))
 	b = appendIDs(appendIDs(b, a.gone), a.open)
 	b = binary.AppendUvarint(b, uint64(len(a.left)))
 	for _, l := range a.left {
@@ -162,9 +162,8 @@ func (a *touchAck) encode() []byte {
 func decodeTouchAck(body []byte) (*touchAck, error) {
 	r := frameReader{rest: body}
 	a := &touchAck{term: r.uvarint(), report: r.uvarint()}
-	decided := r.uvarint()
-	r.bad = r.bad || decided > 1
-	a.decided, a.gone, a.open = decided == 1, r.ids(), r.ids()
+	r.flags(&a.decided, &a.full)
+	a.gone, a.open = r.ids(), r.ids()
 	for range r.count(16) {
 		a.left = append(a.left, timeLeft{id: r.int64(), ms: r.int64()})
 	}
@@ -186,6 +185,16 @@ func appendUvarints(b []byte, vs ...uint64) []byte {
 	return b
 }
 
+// flagBits packs flags into a number, the first into the lowest bit.
+func flagBits(flags ...bool) (bits uint64) {
+	for i, set := range flags {
+		if set {
+			bits |= 1 << i
+		}
+	}
+	return bits
+}
+
 // frameReader takes fields off the front of a frame and remembers whether one was missing.
 type frameReader struct {
 	rest []byte
@@ -201,6 +210,15 @@ func (r *frameReader) uvarint() uint64 {
 	}
 	r.rest = r.rest[n:]
 	return v
+}
+
+// flags takes what flagBits made of as many flags.
+func (r *frameReader) flags(into ...*bool) {
+	bits := r.uvarint()
+	r.bad = r.bad || bits>>len(into) != 0
+	for i, flag := range into {
+		*flag = bits>>i&1 == 1
+	}
 }
 
 // count takes the number of items of size bytes each that follow; 0 if they cannot all be there.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -67,6 +68,7 @@ type Member struct {
 	keeper  *keeper
 	cut     *cut
 	changes *changes
+	space   *space
 
 	appends   []*Append // under way, in order
 	hungTicks int       // since the oldest append went out
@@ -94,7 +96,7 @@ func NewMember(o MemberOptions) (*Member, error) {
 		appliedTerm:  b.SnapshotTerm,
 		bootstrapped: b.Bootstrapped,
 	}
-	m.orders, m.keeper, m.cut, m.changes = newOrders(m), newKeeper(m), newCut(m), newChanges(m)
+	m.orders, m.keeper, m.cut, m.changes, m.space = newOrders(m), newKeeper(m), newCut(m), newChanges(m), newSpace(m)
 	if b.Hard != nil {
 		m.store.hard.Term, m.store.hard.Vote = new(b.Hard.GetTerm()), new(b.Hard.GetVote())
 		m.store.hard.Commit = new(b.Hard.GetCommit())
@@ -178,6 +180,8 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 		m.keeper.asker.giveUp(in.Number)
 	case Transfer:
 		m.transfer(in.To)
+	case DiskSpace:
+		m.space.low = in.Low
 	}
 	m.flush()
 	m.fx = nil
@@ -214,6 +218,7 @@ func (m *Member) tick() {
 		m.raft.ReadIndex(m.reads.again())
 	}
 	m.keeper.tick()
+	m.space.tick()
 	m.followed = countFollowing(m)
 }
 
@@ -235,7 +240,7 @@ func (m *Member) receive(f Frame) {
 		}
 	case frameForwardAck:
 		if a, err := decodeForwardAck(body); err == nil {
-			m.notDone(m.orders.sender.acknowledged(a))
+			m.orders.lostForwards(m.orders.sender.acknowledged(a))
 		}
 	case frameTouch:
 		if t, err := decodeTouch(body); err == nil {
@@ -304,6 +309,13 @@ type MemberStatus struct {
 	Members   state.Membership
 	Counted   []uint64
 	Following Following
+	// DiskLow says that this member's disk has less room than its reserve, DiskFull that the cluster takes nothing that
+	// grows; LowDisks, at the leader, whose disks are low.
+	DiskLow, DiskFull bool
+	LowDisks          []uint64
+	// DiskFree is how many bytes were free on this member's disk at the last look; -1 if that is not known. The Replica knows
+	// it, not the Member.
+	DiskFree int64
 }
 
 // Status describes the Member as of its last Step.
@@ -313,5 +325,6 @@ func (m *Member) Status() MemberStatus {
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
 		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Counted: m.changes.counted, Following: m.followed,
+		DiskLow: m.space.low, DiskFull: m.space.full, LowDisks: slices.Clone(m.space.lowIDs),
 	}
 }

@@ -53,9 +53,38 @@ func (o *orders) enqueue(commands []Pending) {
 			o.m.changes.queue = append(o.m.changes.queue, p)
 			continue
 		}
+		if p.Grows && !p.foreign && o.m.space.full {
+			o.m.fx.Refused = append(o.m.fx.Refused, p.Number)
+			continue
+		}
 		o.queue = append(o.queue, p)
 		o.bytes += len(p.Encoded)
 	}
+}
+
+// refuseGrowing takes what grows out of the queue when the cluster is full. What other members forwarded was accepted and
+// stays.
+func (o *orders) refuseGrowing() {
+	o.keep(func(p Pending) bool {
+		if p.Grows && !p.foreign {
+			o.m.fx.Refused = append(o.m.fx.Refused, p.Number)
+			return false
+		}
+		return true
+	})
+}
+
+// keep drops the commands of the queue for which fn is false.
+func (o *orders) keep(fn func(Pending) bool) {
+	kept := o.queue[:0:0]
+	o.bytes = 0
+	for _, p := range o.queue {
+		if fn(p) {
+			kept = append(kept, p)
+			o.bytes += len(p.Encoded)
+		}
+	}
+	o.queue = kept
 }
 
 // takeBatch takes the next batch off the queue.
@@ -145,12 +174,15 @@ func (o *orders) forwardQueue() {
 	o.sender.address(term)
 	for len(o.queue) > 0 && o.sender.ready() {
 		batch := o.takeBatch()
-		numbers, encoded := ownNumbers(batch), make([][]byte, len(batch))
+		sent, encoded := sentForward{numbers: ownNumbers(batch)}, make([][]byte, len(batch))
 		for i, p := range batch {
 			encoded[i] = p.Encoded
+			if p.Grows {
+				sent.growing = append(sent.growing, p.Number)
+			}
 		}
-		o.m.waiters.addressed(term, numbers)
-		o.m.send(o.m.soft.Lead, o.sender.send(numbers, encoded).encode())
+		o.m.waiters.addressed(term, sent.numbers)
+		o.m.send(o.m.soft.Lead, o.sender.send(sent, encoded).encode())
 	}
 }
 
@@ -168,17 +200,9 @@ func (o *orders) receiveForward(from uint64, f *forward) {
 		r = &forwardReceiver{retired: make(map[uint64]bool)}
 		o.receivers[from] = r
 	}
-	answer, accepted := r.accept(f, o.bytes < foreignLimit)
+	commands, grows := foreignCommands(f)
+	answer, accepted := r.accept(f, o.bytes < foreignLimit && !(grows && o.m.space.full))
 	if accepted {
-		commands := make([]Pending, 0, len(f.proposals))
-		for _, p := range f.proposals {
-			// What does not parse never enters the log, where every member would choke on it.
-			var decoded command.Proposal
-			if command.DecodeProposal(p, &decoded) == nil {
-				change := decoded.Command.Kind() == command.KindChangeMembers
-				commands = append(commands, Pending{Encoded: p, foreign: true, change: change})
-			}
-		}
 		o.enqueue(commands)
 	}
 	if answer != nil {
@@ -186,21 +210,43 @@ func (o *orders) receiveForward(from uint64, f *forward) {
 	}
 }
 
+// foreignCommands returns the commands of a frame, and whether one of them grows. What does not parse never enters the log,
+// where every member would choke on it.
+func foreignCommands(f *forward) (commands []Pending, grows bool) {
+	commands = make([]Pending, 0, len(f.proposals))
+	for _, encoded := range f.proposals {
+		var p command.Proposal
+		if command.DecodeProposal(encoded, &p) != nil {
+			continue
+		}
+		one := Pending{
+			Encoded: encoded, Grows: command.Grows(p.Command), foreign: true, change: p.Command.Kind() == command.KindChangeMembers,
+		}
+		commands, grows = append(commands, one), grows || one.Grows
+	}
+	return commands, grows
+}
+
+// lostForwards reports commands of frames that the leader will never accept. Those that grow were refused if the cluster is
+// full: nothing else was wrong with them.
+func (o *orders) lostForwards(lost []sentForward) {
+	for _, f := range lost {
+		if o.m.space.full {
+			o.m.fx.Refused = append(o.m.fx.Refused, f.growing...)
+		}
+		o.m.notDone(f.numbers)
+	}
+}
+
 // dropForeign forgets commands of other members, and of our own those that only a leader may
 // propose, when this member no longer leads. Their senders learn from the new term's first entry.
 func (o *orders) dropForeign() {
-	kept := o.queue[:0:0]
-	o.bytes = 0
-	for _, p := range o.queue {
-		switch {
-		case p.LeaderOnly:
+	o.keep(func(p Pending) bool {
+		if p.LeaderOnly {
 			o.m.notDone([]uint64{p.Number})
-		case !p.foreign:
-			kept = append(kept, p)
-			o.bytes += len(p.Encoded)
 		}
-	}
-	o.queue = kept
+		return !p.LeaderOnly && !p.foreign
+	})
 }
 
 // maybeBootstrap proposes the settings of a new cluster, once in each term, until they are applied.

@@ -119,6 +119,7 @@ func (m *Member) officeChanged(soft raft.SoftState) {
 	lead := m.soft.Lead
 	m.soft = soft
 	m.keeper.asker.restart()
+	m.space.officeChanged()
 	switch {
 	case m.leads() && !was:
 		m.orders.receivers = make(map[uint64]*forwardReceiver)

@@ -39,6 +39,8 @@ type Options struct {
 	ElectionTicks int
 	// SnapshotBytes is how many bytes of log lie between snapshots.
 	SnapshotBytes uint64
+	// DiskReserve is below how much free space, in bytes, this member calls its disk low; 0 never.
+	DiskReserve int64
 	// ReapInterval is the time between two looks for containers and TTL nodes whose time is over.
 	ReapInterval time.Duration
 	// BudgetBytes bounds the commands of Propose whose outcome is open.
@@ -78,6 +80,7 @@ type Replica struct {
 	appends *mailbox[*Append]
 	applies *mailbox[applierJob]
 	archive *archive
+	room    *room
 
 	touched touches
 
@@ -111,7 +114,7 @@ func New(o Options) (*Replica, error) {
 
 		started: o.Clock.Now(), touched: touches{ids: make(map[int64]struct{})}, ready: make(chan struct{}), serving: make(chan struct{}), stopped: make(chan struct{}), expelled: make(chan error, 1),
 	}
-	r.archive, r.Leases = newArchive(r), newLeases(r)
+	r.archive, r.Leases, r.room = newArchive(r), newLeases(r), newRoom(r)
 	r.applier = NewApplier(o.ID, r.store, r.waiters)
 	member, err := NewMember(MemberOptions{
 		ID: o.ID, Incarnation: o.Incarnation, Boot: o.Disk.Boot, Log: o.Disk.Log,
@@ -133,7 +136,8 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.runLoop, r.runWriter, r.runApplier, r.archive.run, r.runOpening, (&reaper{r}).run} {
+	writer := func(ctx context.Context) error { return withAdvice(r.opts.Disk.Dir, r.runWriter(ctx)) }
+	for _, run := range []func(context.Context) error{r.runLoop, writer, r.runApplier, r.archive.run, r.room.run, r.runOpening, (&reaper{r}).run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				cancel(err)
@@ -161,7 +165,11 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 func (r *Replica) Serving() <-chan struct{} { return r.serving }
 
 // Status describes the member.
-func (r *Replica) Status() MemberStatus { return *r.status.Load() }
+func (r *Replica) Status() MemberStatus {
+	s := *r.status.Load()
+	s.DiskFree = r.room.free.Load()
+	return s
+}
 
 // Store returns the state of this member, which may lag behind others.
 func (r *Replica) Store() *Store { return r.store }
@@ -197,6 +205,10 @@ func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(s
 	if size > r.opts.MaxCommandBytes {
 		return ErrTooLarge
 	}
+	grows := command.Grows(cmd)
+	if grows && r.Status().DiskFull {
+		return ErrDiskFull
+	}
 	p.ID.Number = r.waiters.Add(done)
 	select {
 	case <-r.stopped:
@@ -209,7 +221,7 @@ func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(s
 	}
 	r.inbox.put(Propose{Commands: []Pending{{
 		Number: p.ID.Number, Encoded: command.AppendProposal(make([]byte, 0, size), &p),
-		change: cmd.Kind() == command.KindChangeMembers,
+		Grows: grows, change: cmd.Kind() == command.KindChangeMembers,
 	}}})
 	return nil
 }
@@ -313,6 +325,9 @@ func (r *Replica) publishStatus() {
 	s := r.member.Status()
 	if was := r.status.Load(); s.Leader != 0 && (was == nil || was.Leader != s.Leader) {
 		r.opts.Metrics.LeaderChanges.Inc()
+	}
+	if was := r.status.Load(); was != nil && was.DiskFull != s.DiskFull {
+		r.room.fullChanged(&s)
 	}
 	r.opts.Metrics.ProposalsPending.Set(float64(r.waiters.count()))
 	r.status.Store(&s)

@@ -150,6 +150,9 @@ func (r *Replica) carryOut(fx *Effects) {
 		r.gate.ready(ready)
 	}
 	r.Leases.answer(fx.Answers)
+	if len(fx.Refused) > 0 {
+		r.waiters.Fail(fx.Refused, ErrDiskFull)
+	}
 	if len(fx.NotDone) > 0 {
 		r.waiters.Fail(fx.NotDone, ErrNotDone)
 	}

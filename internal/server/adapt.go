@@ -25,7 +25,7 @@ func (r etcdReplica) Read(fn func(v state.View)) { r.Store().Read(fn) }
 // Status implements etcd.Replica.
 func (r etcdReplica) Status() etcd.Status {
 	s := r.Replica.Status()
-	return etcd.Status{ClusterID: r.cluster, MemberID: r.member, LeaderID: s.Leader, Term: s.Term, CommitIndex: s.Commit, AppliedIndex: s.Applied}
+	return etcd.Status{ClusterID: r.cluster, MemberID: r.member, LeaderID: s.Leader, Term: s.Term, CommitIndex: s.Commit, AppliedIndex: s.Applied, DiskFull: s.DiskFull}
 }
 
 // MoveLeader implements etcd.Upkeep. The transfer is asked for once: if it does not come about, the client is told so.
@@ -125,5 +125,6 @@ func (r zkReplica) Status() zk.Status {
 		Learners:        s.Following.Voters + s.Following.Learners + s.Following.Behind,
 		SyncedFollowers: s.Following.Voters, SyncedObservers: s.Following.Learners,
 		ProposalBytesLast: -1, ProposalBytesMin: -1, ProposalBytesMax: -1,
+		DiskLow: s.DiskLow, DiskFull: s.DiskFull,
 	}
 }

@@ -25,6 +25,7 @@ func (m *member) reading() telemetry.Reading {
 	r := telemetry.Reading{
 		MemberID: s.ID, LeaderID: s.Leader, Learner: self.Role != command.Voter, Committed: s.Commit, Applied: s.Applied,
 		LogBytes: m.disk.Log.Written.Load(),
+		DiskFree: s.DiskFree, DiskReserve: m.cfg.DiskReserveBytes, DiskLow: s.DiskLow, DiskFull: s.DiskFull,
 	}
 	m.replica.Store().Read(func(v state.View) {
 		settings, _ := v.Settings()

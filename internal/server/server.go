@@ -136,6 +136,7 @@ func (m *member) build() (err error) {
 		TickMS:          m.cfg.HeartbeatIntervalMS,
 		ElectionTicks:   int(m.cfg.ElectionTimeoutMS / m.cfg.HeartbeatIntervalMS),
 		SnapshotBytes:   uint64(m.cfg.SnapshotBytes),
+		DiskReserve:     m.cfg.DiskReserveBytes,
 		ReapInterval:    m.cfg.ReapInterval,
 		BudgetBytes:     budgetBytes,
 		MaxCommandBytes: int(max(m.cfg.MaxRequestBytes, m.cfg.ZooKeeperFrameBytes)) + commandSlack,

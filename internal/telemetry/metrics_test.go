@@ -39,6 +39,7 @@ func TestReading(t *testing.T) {
 		`},
 		{"learner", Reading{MemberID: 0xab, LeaderID: 1, Learner: true, Revision: 5, CompactRevision: 3, Keys: 2, Nodes: 4, Leases: 6, Sessions: 7,
 			TreeBytes: 8, TreeQuota: 9, LogBytes: 10,
+			DiskFree: 16, DiskReserve: 17, DiskLow: true, DiskFull: true,
 			Alarms: []Alarm{{Member: 0xff, Type: "NOSPACE"}},
 			Peers:  []Peer{{ID: 0xcd, Linked: true, BytesSent: 11, BytesReceived: 12, SendFailures: 13, ReceiveFailures: 14, Losses: 15}}}, `
 			etcd_server_has_leader 1
@@ -50,6 +51,10 @@ func TestReading(t *testing.T) {
 			etcd_disk_wal_write_bytes_total 10
 			okapi_tree_nodes 4
 			okapi_leases 6
+			okapi_disk_free_bytes 16
+			okapi_disk_reserve_bytes 17
+			okapi_disk_low 1
+			okapi_disk_full 1
 			okapi_sessions 7
 			okapi_tree_size_bytes 8
 			okapi_tree_quota_bytes 9

@@ -12,6 +12,10 @@ type Reading struct {
 	Committed, Applied uint64
 	// LogBytes is what this run has written to the log, in bytes.
 	LogBytes uint64
+	// DiskFree is how many bytes are free under the data directory, -1 if that is not known; below DiskReserve the disk is
+	// low. DiskFull says that the cluster takes nothing that grows.
+	DiskFree, DiskReserve int64
+	DiskLow, DiskFull     bool
 
 	// Revision and CompactRevision are etcd's.
 	Revision, CompactRevision int64
@@ -74,6 +78,14 @@ var figures = []figure{
 		func(r *Reading) float64 { return float64(r.Revision) }},
 	{"etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.", prometheus.GaugeValue,
 		func(r *Reading) float64 { return float64(r.CompactRevision) }},
+	{"okapi_disk_free_bytes", "Bytes that are free on the disk of the data directory; -1 if the system does not tell.", prometheus.GaugeValue,
+		func(r *Reading) float64 { return float64(r.DiskFree) }},
+	{"okapi_disk_reserve_bytes", "Free bytes below which the disk of this member is low; 0 turns that off.", prometheus.GaugeValue,
+		func(r *Reading) float64 { return float64(r.DiskReserve) }},
+	{"okapi_disk_low", "1 if the disk of this member is low, 0 otherwise.", prometheus.GaugeValue,
+		func(r *Reading) float64 { return oneIf(r.DiskLow) }},
+	{"okapi_disk_full", "1 if too few members have room, so that what grows is refused, 0 otherwise.", prometheus.GaugeValue,
+		func(r *Reading) float64 { return oneIf(r.DiskFull) }},
 	{"okapi_tree_size_bytes", "Logical size of the znodes with their history.", prometheus.GaugeValue,
 		func(r *Reading) float64 { return float64(r.TreeBytes) }},
 	{"okapi_tree_quota_bytes", "Bound on the logical size of the znodes; -1 for none.", prometheus.GaugeValue,

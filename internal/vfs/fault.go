@@ -76,6 +76,8 @@ type Counts struct {
 	Writes, Syncs, Reads int
 	// WrittenBytes sums the lengths of the writes.
 	WrittenBytes int64
+	// UsedBytes is the sum of the sizes of all files at present, which is what Faults.LimitBytes bounds.
+	UsedBytes int64
 }
 
 // SetFaults installs what goes wrong from now on and starts counting at zero. It does
@@ -91,7 +93,9 @@ func (m *Mem) SetFaults(f Faults) {
 func (m *Mem) Counts() Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.counts
+	c := m.counts
+	c.UsedBytes = m.usedBytes
+	return c
 }
 
 // beginLocked counts an operation and decides its fate: an error means that it does not

@@ -356,13 +356,6 @@ func (m *Mem) Free(folder string) (int64, error) {
 	return max(0, m.faults.LimitBytes-m.usedBytes), nil
 }
 
-// Used returns the sum of the sizes of all files, which is what Faults.LimitBytes bounds.
-func (m *Mem) Used() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.usedBytes
-}
-
 func sortedNames(names map[string]*inode) []string {
 	out := make([]string, 0, len(names))
 	for name := range names {

@@ -7,6 +7,21 @@ import (
 	"syscall"
 )
 
+// spacious is a file system that knows how much room it has.
+type spacious interface {
+	Free(folder string) (bytes int64, err error)
+}
+
+// Free returns how many bytes can still be written to the file system that has the folder; errors.ErrUnsupported where that
+// is not known.
+func Free(fsys FS, folder string) (bytes int64, err error) {
+	s, ok := fsys.(spacious)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	return s.Free(folder)
+}
+
 // IsNoSpace tells whether an operation failed because the file system, or the share of it that this user may have, is
 // full.
 func IsNoSpace(err error) bool {
@@ -47,7 +62,7 @@ type modestFile struct {
 
 // WriteAt implements io.WriterAt.
 func (f *modestFile) WriteAt(p []byte, offset int64) (int, error) {
-	free, err := f.fs.Free(path.Dir(f.name))
+	free, err := Free(f.fs.FS, path.Dir(f.name))
 	if err == nil && free-int64(len(p)) < f.fs.leave {
 		return 0, &fs.PathError{Op: "write", Path: f.name, Err: ErrNoSpace}
 	}

@@ -14,7 +14,7 @@ func TestFree(t *testing.T) {
 	m := vfs.NewMem(1)
 	free := func() int64 {
 		t.Helper()
-		bytes, err := m.Free("/")
+		bytes, err := vfs.Free(m, "/")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,8 +25,8 @@ func TestFree(t *testing.T) {
 	}
 	m.SetFaults(vfs.Faults{LimitBytes: 1000})
 	must(t, m.WriteFile("a", make([]byte, 600)))
-	if got := free(); got != 400 || m.Used() != 600 {
-		t.Errorf("free %d, used %d, want 400 and 600", got, m.Used())
+	if got := free(); got != 400 || m.Counts().UsedBytes != 600 {
+		t.Errorf("free %d, used %d, want 400 and 600", got, m.Counts().UsedBytes)
 	}
 	m.SetFaults(vfs.Faults{LimitBytes: 500})
 	if got := free(); got != 0 {
@@ -37,11 +37,11 @@ func TestFree(t *testing.T) {
 		t.Errorf("free after the file is gone: %d, want 500", got)
 	}
 	for _, fsys := range []vfs.FS{m, vfs.OS()} {
-		if _, err := fsys.Free("/does/not/exist"); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := vfs.Free(fsys, "/does/not/exist"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("free of a folder that is not there: %v", err)
 		}
 	}
-	if bytes, err := vfs.OS().Free(t.TempDir()); err != nil || bytes < 0 {
+	if bytes, err := vfs.Free(vfs.OS(), t.TempDir()); err != nil || bytes < 0 {
 		t.Errorf("free of the system: %d, %v", bytes, err)
 	}
 }

@@ -36,9 +36,6 @@ type FS interface {
 	// Lock takes the lock file name for this process; an error if another holds it. Close
 	// releases it.
 	Lock(name string) (io.Closer, error)
-	// Free returns how many bytes can still be written to the file system that has the folder; errors.ErrUnsupported
-	// where the system does not tell.
-	Free(folder string) (bytes int64, err error)
 }
 
 // Files gives access to the content of files.

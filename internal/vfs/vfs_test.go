@@ -279,7 +279,7 @@ func TestFailedWriteIsPartial(t *testing.T) {
 	if got := string(content(t, m, "f")); got != "onesec" {
 		t.Errorf("content %q", got)
 	}
-	if diff := cmp.Diff(vfs.Counts{Changes: 2, Writes: 2, WrittenBytes: 9}, m.Counts()); diff != "" {
+	if diff := cmp.Diff(vfs.Counts{Changes: 2, Writes: 2, WrittenBytes: 9, UsedBytes: 6}, m.Counts()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -255,13 +255,19 @@ func (c *conn) start() {
 		if it.kind != itemWrite {
 			continue
 		}
-		c.caller.Sequence++
 		caller := c.caller
+		caller.Sequence++
 		caller.Identities = it.identities
-		if err := c.submit(c.started, caller, it.command); err != nil {
+		err := c.submit(c.started, caller, it.command)
+		if isDiskFull(err) {
+			it.kind, it.code = itemRead, jute.CodeQuotaExceeded // Its number goes to the next write.
+			continue
+		}
+		if err != nil {
 			c.refuse(c.started, err)
 			return
 		}
+		c.caller.Sequence++
 		c.underway++
 	}
 }

@@ -17,6 +17,7 @@ func (a *answer) mntr() {
 	m.traffic()
 	m.state()
 	m.process()
+	m.disk(&status)
 	m.cluster(&status)
 	m.percentiles("readlatency", &a.srv.stats.reads)
 	m.percentiles("updatelatency", &a.srv.stats.updates)
@@ -73,6 +74,12 @@ func (m monitor) process() {
 	m.number("uptime", m.srv.clock.Now().Sub(m.srv.epoch).Milliseconds())
 }
 
+// disk shows whether there is room. ZooKeeper has nothing like it.
+func (m monitor) disk(s *Status) {
+	m.flag("disk_low", s.DiskLow)
+	m.flag("disk_full", s.DiskFull)
+}
+
 // cluster shows the other members.
 func (m monitor) cluster(s *Status) {
 	if s.Role == RoleLeader {
@@ -103,6 +110,14 @@ func (m monitor) percentiles(name string, s *telemetry.Summary) {
 	}{{"p50_", 0.5}, {"p95_", 0.95}, {"p99_", 0.99}, {"p999_", 0.999}} {
 		m.number(p.name+name, s.Quantile(p.share).Milliseconds())
 	}
+}
+
+func (m monitor) flag(name string, set bool) {
+	value := int64(0)
+	if set {
+		value = 1
+	}
+	m.number(name, value)
 }
 
 func (m monitor) text(name, value string)         { m.printf("zk_%s\t%s\n", name, value) }

@@ -322,6 +322,8 @@ zk_local_sessions	0
 zk_open_file_descriptor_count	12
 zk_max_file_descriptor_count	1024
 zk_uptime	4200
+zk_disk_low	0
+zk_disk_full	0
 `
 		latencies := `zk_avg_readlatency	0.0
 zk_min_readlatency	0

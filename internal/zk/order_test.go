@@ -224,6 +224,52 @@ func TestRefusedSubmissionEndsTheConnection(t *testing.T) {
 	})
 }
 
+// diskFull is what the replica says of a command that would grow full disks.
+type diskFull struct{}
+
+func (diskFull) Error() string   { return "the disks are full" }
+func (diskFull) Outcome() string { return OutcomeDiskFull }
+
+// A command that full disks do not take is answered in its turn, and the connection goes on as if it had not been sent.
+func TestFullDisksAreAnswered(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		first := c.send(jute.OpDelete, &jute.PathVersionRequest{Path: "/none", Version: -1})
+		synctest.Wait()
+		d.replica.set(func() { d.replica.refuse = fmt.Errorf("submit: %w", diskFull{}) })
+		full := c.send(jute.OpCreate, create("/b", ""))
+		multi := c.send(jute.OpMulti, raw(multiOf(t, "/c")))
+		c.wantNothing()
+		d.replica.set(func() { d.replica.held, d.replica.refuse = false, nil })
+		for _, want := range []struct {
+			xid int32
+			err jute.ErrorCode
+		}{{first, jute.CodeNoNode}, {full, jute.CodeQuotaExceeded}, {multi, jute.CodeQuotaExceeded}} {
+			if r := c.recv(); r.Xid != want.xid || r.Err != want.err || len(r.body) != 0 {
+				t.Errorf("answer to %d: %+v, want %d to %d", r.Xid, r, want.err, want.xid)
+			}
+		}
+		c.want(jute.CodeNoNode, jute.OpExists, get("/b"))
+		c.want(0, jute.OpCreate, create("/b", ""))
+		sequences := []uint64{}
+		for _, s := range d.replica.submitted[1:] {
+			sequences = append(sequences, s.caller.Sequence)
+		}
+		if !slices.Equal(sequences, []uint64{1, 2}) {
+			t.Errorf("commands were submitted as %d", sequences)
+		}
+	})
+}
+
+// multiOf is a multi of one create.
+func multiOf(t *testing.T, path string) []byte {
+	t.Helper()
+	h := jute.MultiHeader{Type: jute.OpCreate, Err: -1}
+	end := jute.MultiEnd()
+	return end.Append(create(path, "").Append(h.Append(nil)))
+}
+
 // An outcome that nobody knows is not answered, nor is anything behind it.
 func TestUnknownOutcomeEndsTheConnection(t *testing.T) {
 	inside(t, Options{}, func(d *door) {

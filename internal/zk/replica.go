@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"errors"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
@@ -14,7 +15,8 @@ type Replica interface {
 	// which results were applied here, when a view of this member shows what the command did; it
 	// does not block. With a nil error the command is decided and the result's Code tells how;
 	// otherwise it was not done, or nobody knows, and the connection must be closed. An error of
-	// Submit itself says that nothing was and will be done; done is not called then.
+	// Submit itself says that nothing was and will be done; done is not called then. It ends the connection too, unless its
+	// Outcome is OutcomeDiskFull, which is about the command.
 	Submit(c command.Caller, cmd command.Command, done func(state.Result, error)) error
 	// ReadIndex returns when this member shows everything that was decided anywhere before the call.
 	ReadIndex(ctx context.Context) error
@@ -28,6 +30,16 @@ type Replica interface {
 	Touch(session int64) bool
 	// Status describes the member.
 	Status() Status
+}
+
+// OutcomeDiskFull is the Outcome of an error of Submit that says that the disks of the cluster are full and the command would
+// grow what is on them.
+const OutcomeDiskFull = "disk-full"
+
+// isDiskFull reports whether err is such an error.
+func isDiskFull(err error) bool {
+	var known interface{ Outcome() string }
+	return errors.As(err, &known) && known.Outcome() == OutcomeDiskFull
 }
 
 // Role is the part that a member plays in its cluster.
@@ -88,4 +100,7 @@ type Status struct {
 	Learners, SyncedFollowers, SyncedObservers int
 	// Proposal sizes, in bytes, of a leader; -1 if there was none yet.
 	ProposalBytesLast, ProposalBytesMin, ProposalBytesMax int64
+	// DiskLow says that the member's disk has less room than its reserve, DiskFull that the disks of the cluster are full, so
+	// that nothing that grows is taken.
+	DiskLow, DiskFull bool
 }
