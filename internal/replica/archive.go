@@ -18,16 +18,18 @@ type archive struct {
 	begin    chan struct{}           // without room: at most one snapshot is under way
 	finished *mailbox[SnapshotTaken] // durable, but the log has yet to be told
 	storing  sync.Mutex              // held while a received snapshot is stored: one at a time
-	// fs leaves half of the disk's reserve to the log: a snapshot can wait.
+	// fs leaves a quarter of the disk's reserve to the log: a snapshot can wait.
 	fs vfs.FS
 	// owed is the MonotonicMS from which on the snapshot that failed last is due again; 0 if none is.
 	owed atomic.Int64
+	// written is how many bytes had been written to the log when the last snapshot began; owned by the applier.
+	written uint64
 }
 
 func newArchive(r *Replica) *archive {
 	return &archive{
 		r: r, begin: make(chan struct{}), finished: newMailbox[SnapshotTaken](),
-		fs: vfs.LeaveFree(r.opts.Disk.FS, r.opts.DiskReserve/2),
+		fs: vfs.LeaveFree(r.opts.Disk.FS, r.opts.DiskReserve/4),
 	}
 }
 
@@ -39,6 +41,7 @@ func (a *archive) maybeBegin() {
 	select {
 	case a.begin <- struct{}{}:
 		a.owed.Store(0)
+		a.written = a.r.opts.Disk.Log.Written.Load()
 		a.r.applier.SnapshotBegun()
 	default:
 	}
@@ -52,22 +55,19 @@ func (a *archive) beginNow() {
 	}
 }
 
-// lowShare is how much sooner a snapshot is due while the disk is low: it lets the log go, and what was deleted.
-const lowShare = 16
-
 // retryTime is how long a snapshot that failed waits, in ms.
 const retryTime = 10_000
 
-// due tells whether enough log has gathered, or the last snapshot failed a while ago.
+// due tells whether enough log has gathered, or the last snapshot failed a while ago. While the disk is low, what counts is what
+// the log takes of it: the snapshot lets it go, and what was deleted.
 func (a *archive) due() bool {
 	if owed := a.owed.Load(); owed != 0 && a.r.monotonicMS() >= owed {
 		return true
 	}
-	enough := a.r.opts.SnapshotBytes
-	if a.r.Status().DiskLow {
-		enough /= lowShare
+	if a.r.Status().DiskLow && a.r.opts.Disk.Log.Written.Load()-a.written >= uint64(a.r.opts.DiskReserve/4) {
+		return true
 	}
-	return a.r.applier.Logged() >= enough
+	return a.r.applier.Logged() >= a.r.opts.SnapshotBytes
 }
 
 // run writes snapshots while the member serves. A snapshot that cannot be written is reported and
@@ -87,7 +87,10 @@ func (a *archive) run(ctx context.Context) error {
 			continue
 		}
 		a.r.opts.Logger.Info("snapshot written", "index", done.Index, "ms", a.r.monotonicMS()-start)
-		done.Keep = done.Index - min(done.Index-1, keptEntries)
+		done.Keep = done.Index
+		if !a.r.Status().DiskLow {
+			done.Keep -= min(done.Index-1, keptEntries)
+		}
 		a.finished.put(done)
 	}
 }

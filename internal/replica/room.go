@@ -79,7 +79,7 @@ func Low(low bool, free, reserve int64) bool {
 // fullChanged says that the cluster became full, or has room again. It is called by the loop.
 func (m *room) fullChanged(s *MemberStatus) {
 	if !s.DiskFull {
-		m.r.opts.Logger.Info("the disks of the cluster have room again, or the leader changed: what grows is taken", "leader", fmt.Sprintf("%x", s.Leader))
+		m.r.opts.Logger.Info("the disks of the cluster have room again: what grows is taken", "leader", fmt.Sprintf("%x", s.Leader))
 		return
 	}
 	where := "ask the leader's log for them"

@@ -38,11 +38,11 @@ type saidSpace struct {
 
 func newSpace(m *Member) *space { return &space{m: m, said: make(map[uint64]saidSpace)} }
 
-// officeChanged forgets what an earlier leader said or counted.
+// officeChanged forgets what was counted. What the leader before said of the whole cluster holds until the next one says
+// something else.
 func (s *space) officeChanged() {
 	clear(s.said)
 	s.ticks, s.offered, s.lowIDs = 0, 0, nil
-	s.full = false
 }
 
 // hear takes what a member says of its disk.
@@ -56,6 +56,9 @@ func (s *space) tick() {
 		return
 	}
 	s.ticks++
+	if s.full && s.ticks < s.m.opts.ElectionTicks/2 {
+		return // not before the others had time to say how they are
+	}
 	heir := s.count()
 	if s.low && heir != 0 && s.ticks >= s.offered {
 		s.offered = s.ticks + s.m.opts.ElectionTicks

@@ -30,6 +30,8 @@ type checks struct {
 	sessions               map[int64]*sessionCheck
 	probes                 map[uint64]int
 	done, notDone, unknown int
+	refused                int
+	elected                int64 // when a term first had a leader, the last time
 	crashes, watched       int
 	changed                int      // times that the membership was
 	confs                  []confAt // in force, in order
@@ -79,6 +81,7 @@ func (c *checks) stepped(n *node) {
 	}
 	if _, ok := c.leaders[s.Term]; !ok {
 		c.world.note("n%d leads term %d", n.id, s.Term)
+		c.elected = c.world.now
 		c.leaders[s.Term] = n.id
 	}
 }
@@ -148,10 +151,17 @@ func (c *checks) outcome(n *node, id command.ID, err error) {
 	switch err {
 	case nil:
 		c.done++
+		if n.drive.hangs() {
+			c.world.fail("member %d acknowledges a command while its disk hangs", n.id)
+		}
 		index := c.where[id]
 		c.durable(n, index)
-	case replica.ErrNotDone:
-		c.notDone++
+	case replica.ErrNotDone, replica.ErrDiskFull:
+		if err == replica.ErrDiskFull {
+			c.refused++
+		} else {
+			c.notDone++
+		}
 		c.gone[id] = true
 		if index, ok := c.where[id]; ok {
 			c.world.fail("command %v is in entry %d, but its client is told that it was not done", id, index)

@@ -76,7 +76,7 @@ func (c *client) answered(op int) bool {
 // somebody returns a member that is up; nil if the one that was picked is not.
 func (c *client) somebody() *node {
 	n := c.world.nodes[c.world.rng.IntN(len(c.world.nodes))]
-	if !n.up || !n.serving || n.pausedUntil > c.world.now {
+	if !n.up || !n.serving || n.pausedUntil > c.world.now || n.drive.hangs() {
 		return nil
 	}
 	return n

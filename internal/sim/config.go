@@ -20,6 +20,8 @@ const (
 	SnapshotWithoutSession
 	// LocalKeepAlive passes the word of the client's member off as the leader's.
 	LocalKeepAlive
+	// RefuseAndDo tells clients that full disks refuse a command that is then carried out.
+	RefuseAndDo
 	// WatchFromHead resumes watches at the newest revision of the member.
 	WatchFromHead
 	// WipedReturns lets a member come back under its id with an empty disk.
@@ -34,6 +36,7 @@ var Bugs = map[string]Bug{
 	"forward-twice":            ForwardTwice,
 	"snapshot-without-session": SnapshotWithoutSession,
 	"local-keep-alive":         LocalKeepAlive,
+	"refuse-and-do":            RefuseAndDo,
 	"watch-from-head":          WatchFromHead,
 	"wiped-returns":            WipedReturns,
 }
@@ -52,6 +55,8 @@ type Config struct {
 	SyncLo, SyncHi int64
 	// Probabilities for each step of the nemesis, which acts every 100 to 700 ms.
 	Crash, CrashAll, Partition, OneWay, Pause, Stall, CrashPoint, Transfer float64
+	// Fill is the chance that a disk is filled, up to its reserve or its last byte, or freed again.
+	Fill float64
 	// VoteCrash is the chance that a member crashes just after it stored a vote, and is back at once.
 	VoteCrash float64
 	// Changes is the chance of a change of members.
@@ -60,6 +65,8 @@ type Config struct {
 	ClockDrift float64
 	// Survive is the share of unsynced sectors that a crash leaves.
 	Survive float64
+	// script, if not nil, arranges what a test wants to see, before anything has happened.
+	script func(*World)
 }
 
 // FromSeed draws a configuration. Each kind of fault is in about half of the runs, so that some runs see one
@@ -85,6 +92,7 @@ func FromSeed(seed uint64) Config {
 		SyncLo: 50, SyncHi: 100 + rng.Int64N(20*millisecond),
 		Crash: some(0.4), CrashAll: some(0.1), Partition: some(0.4), OneWay: some(0.3), Pause: some(0.3), Stall: some(0.2),
 		CrashPoint: some(0.3), VoteCrash: some(0.6), Transfer: some(0.3), ClockDrift: 0.05 * rng.Float64(), Survive: rng.Float64(),
+		Fill: some(0.4),
 	}
 	cfg.Changes = some(0.9)
 	return cfg

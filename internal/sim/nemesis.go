@@ -24,7 +24,10 @@ func (w *World) nemesis() {
 	}
 	if w.chance(c.CrashPoint) && n.up {
 		// The disk stops at one of the next operations, wherever that is.
-		n.fs.SetFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(60)})
+		n.drive.setFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(60)})
+	}
+	if c.Fill > 0 && w.chance(c.Fill) {
+		w.fill()
 	}
 	switch {
 	case w.chance(c.Partition):
@@ -44,4 +47,20 @@ func (w *World) nemesis() {
 		n.pause(w.between(100*millisecond, 4*second))
 	}
 	w.after(w.between(100*millisecond, 700*millisecond), w.nemesis)
+}
+
+// fill fills some disks, or frees all. Most have a little left, so that what is refused can be seen; some are full to the last
+// byte, which ends the process.
+func (w *World) fill() {
+	free := w.chance(0.4)
+	for _, n := range w.nodes {
+		switch {
+		case free:
+			n.drive.limitBytes = 0
+		case w.chance(0.6):
+			n.drive.limitBytes = n.fs.Counts().UsedBytes + w.between(0, diskReserve*5/4)
+		}
+		n.drive.setFaults(vfs.Faults{})
+		w.note("n%d disk of %d bytes, %d used", n.id, n.drive.limitBytes, n.fs.Counts().UsedBytes)
+	}
 }

@@ -37,6 +37,7 @@ type node struct {
 	serving bool
 
 	pausedUntil int64
+	drive       drive
 	offset      int64   // of the wall clock
 	rate        float64 // of both clocks
 
@@ -52,7 +53,8 @@ type node struct {
 	writing   bool
 	applies   []*replica.Apply
 	applying  bool
-	saving    bool // a snapshot is under way
+	saving    bool   // a snapshot is under way
+	logged    uint64 // bytes of log when the last one began
 	applied   uint64
 	reads     map[uint64]func(error)
 	waiting   []readWait
@@ -73,6 +75,7 @@ func newNode(w *World, id uint64) *node {
 		world: w, id: id, fs: vfs.NewMem(w.cfg.Seed<<8 | id), log: newWatchedLog(w.cfg.Bug),
 		offset: w.between(-5*second, 5*second), rate: 1 + w.cfg.ClockDrift*(2*w.rng.Float64()-1),
 	}
+	n.drive = drive{node: n}
 	n.inquiries = inquiries{node: n, open: make(map[uint64]func(replica.Answer, error))}
 	return n
 }
@@ -95,7 +98,7 @@ func (n *node) start() {
 		}
 	}
 	if !w.healed && w.chance(w.cfg.CrashPoint*0.3) {
-		n.fs.SetFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(12)})
+		n.drive.setFaults(vfs.Faults{StopAt: 1 + w.rng.IntN(12)})
 	}
 	disk, err := replica.OpenDisk(replica.DiskOptions{
 		FS: n.fs, Dir: dataDir, Identity: wal.Identity{ClusterID: 77, MemberID: n.id}, Founders: founders,
@@ -121,7 +124,7 @@ func (n *node) start() {
 		w.fail("member %d does not start: %v", n.id, err)
 		return
 	}
-	n.up, n.serving = true, false
+	n.up, n.serving, n.drive.low, n.logged = true, false, false, 0
 	n.applied = disk.Boot.SnapshotIndex
 	n.appends, n.writing, n.applies, n.applying, n.saving = nil, false, nil, false, false
 	n.reads, n.waiting, n.touched = make(map[uint64]func(error)), nil, make(map[int64]bool)
@@ -186,6 +189,7 @@ func (n *node) tick() {
 			return
 		}
 	}
+	n.drive.look()
 	n.step(replica.Touched{IDs: ids})
 	n.step(replica.Tick{})
 	n.later(int64(tickMS*float64(millisecond)/n.rate), n.tick)
@@ -216,6 +220,7 @@ func (n *node) step(in replica.Input) {
 		n.readReady(r)
 	}
 	n.inquiries.answered(fx.Answers)
+	n.waiters.Fail(fx.Refused, replica.ErrDiskFull)
 	n.waiters.Fail(fx.NotDone, replica.ErrNotDone)
 	n.pumpWriter()
 	n.pumpApplier()
@@ -255,11 +260,11 @@ func (n *node) pumpWriter() {
 	if !sync || w.cfg.Bug == SendBeforeSync {
 		n.later(0, func() { n.written(batch) })
 		if sync {
-			n.later(n.world.syncTime(), func() { _ = n.persister.Sync() })
+			n.later(n.drive.syncTime(), func() { _ = n.persister.Sync() })
 		}
 		return
 	}
-	n.later(n.world.syncTime(), func() {
+	n.later(n.drive.syncTime(), func() {
 		if err := n.persister.Sync(); err != nil {
 			n.diskFailed("sync", err)
 			return
@@ -277,13 +282,6 @@ func (w *World) crashAfterVote(n *node, batch []*replica.Append) {
 			return
 		}
 	}
-}
-
-func (w *World) syncTime() int64 {
-	if !w.healed && w.chance(w.cfg.Stall*0.01) {
-		return w.between(second, 4*second)
-	}
-	return w.between(w.cfg.SyncLo, w.cfg.SyncHi)
 }
 
 // written answers appends in order.
@@ -339,7 +337,7 @@ func (n *node) applyAll() {
 			n.advance(e.GetIndex())
 		}
 		n.step(all)
-		if n.applier.Logged() >= n.world.cfg.SnapshotBytes {
+		if n.applier.Logged() >= n.world.cfg.SnapshotBytes || n.drive.low && n.disk.Log.Written.Load()-n.logged >= diskReserve/4 {
 			n.takeSnapshot()
 		}
 	}
@@ -365,10 +363,14 @@ func (n *node) takeSnapshot() {
 	if n.saving || !n.up {
 		return
 	}
-	n.saving = true
+	n.saving, n.logged = true, n.disk.Log.Written.Load()
 	n.world.note("n%d takes a snapshot at %d", n.id, n.applied)
 	n.applier.SnapshotBegun()
-	done, err := replica.WriteSnapshot(n.fs, n.disk.SnapshotDir(), n.store)
+	done, err := replica.WriteSnapshot(vfs.LeaveFree(n.fs, diskReserve/4), n.disk.SnapshotDir(), n.store)
+	if vfs.IsNoSpace(err) {
+		n.later(second, func() { n.saving = false }) // tried again with the next entry that fills the log
+		return
+	}
 	if err != nil {
 		n.diskFailed("snapshot", err)
 		return
@@ -385,7 +387,10 @@ func (n *node) snapshotWritten(done replica.SnapshotTaken) {
 		n.diskFailed("mark", err)
 		return
 	}
-	done.Keep = done.Index - min(done.Index-1, uint64(n.world.rng.IntN(50)))
+	done.Keep = done.Index
+	if kept := uint64(n.world.rng.IntN(50)); !n.drive.low {
+		done.Keep -= min(done.Index-1, kept)
+	}
 	n.step(done)
 	if err := n.persister.Release(done.Keep - 1); err != nil {
 		n.diskFailed("release", err)
@@ -412,7 +417,10 @@ func (n *node) receiveSnapshot(from uint64, message, file []byte) bool {
 	if !ok {
 		return false
 	}
-	err := snapshot.Receive(n.fs, n.disk.SnapshotDir(), index, term, io.Reader(bytes.NewReader(file)))
+	err := snapshot.Receive(vfs.LeaveFree(n.fs, diskReserve/4), n.disk.SnapshotDir(), index, term, io.Reader(bytes.NewReader(file)))
+	if vfs.IsNoSpace(err) {
+		return false
+	}
 	if err != nil {
 		n.diskFailed("receive snapshot", err)
 		return false
@@ -430,10 +438,10 @@ func snapshotOf(message []byte) (index, term uint64, ok bool) {
 	return md.GetIndex(), md.GetTerm(), true
 }
 
-// diskFailed ends the process, as production does, when the disk was cut off under it. Any other
+// diskFailed ends the process, as production does, when the disk was cut off under it or is full. Any other
 // error from a healthy disk is a violation.
 func (n *node) diskFailed(doing string, err error) {
-	if !errors.Is(err, vfs.ErrStopped) {
+	if !errors.Is(err, vfs.ErrStopped) && !vfs.IsNoSpace(err) {
 		n.world.fail("member %d: %s: %v", n.id, doing, err)
 		return
 	}
@@ -453,6 +461,7 @@ func (n *node) crashFor(delay int64) {
 	if w.cfg.Bug == WipedReturns && w.chance(0.3) {
 		n.fs = vfs.NewMem(w.rng.Uint64())
 	}
+	n.drive.setFaults(vfs.Faults{})
 	n.end()
 	w.net.spreadEnd(n)
 	epoch := n.epoch
@@ -496,7 +505,14 @@ func (n *node) propose(caller command.Caller, cmd command.Command, done func(sta
 	})
 	id = command.ID{Member: n.id, Number: number}
 	p := command.Proposal{ID: id, Caller: caller, Command: cmd}
-	in := replica.Propose{Commands: []replica.Pending{{Number: number, Encoded: command.AppendProposal(nil, &p)}}}
+	pending := replica.Pending{Number: number, Encoded: command.AppendProposal(nil, &p), Grows: command.Grows(cmd)}
+	if pending.Grows && n.world.cfg.Bug == RefuseAndDo && n.member.Status().DiskFull {
+		pending.Grows = false
+		n.step(replica.Propose{Commands: []replica.Pending{pending}})
+		n.waiters.Fail([]uint64{number}, replica.ErrDiskFull)
+		return
+	}
+	in := replica.Propose{Commands: []replica.Pending{pending}}
 	forwarded := !n.member.Status().Leads
 	n.step(in)
 	if forwarded && n.world.cfg.Bug == ForwardTwice && n.world.chance(0.05) {

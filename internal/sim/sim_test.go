@@ -36,7 +36,7 @@ func TestSeeds(t *testing.T) {
 		return
 	}
 	start := time.Now()
-	var done, notDone, unknown, crashes, changed, watched, violations int
+	var done, notDone, unknown, refused, crashes, changed, watched, violations int
 	for seed := *firstFlag; seed < *firstFlag+uint64(*seedsFlag); seed++ {
 		r := runSeed(t, FromSeed(seed))
 		if seed%100 == 0 {
@@ -49,13 +49,13 @@ func TestSeeds(t *testing.T) {
 			t.Errorf("seed %d: %v\nreplay: make sim SEED=%d", seed, r.Err, seed)
 		}
 		done, notDone, unknown, crashes = done+r.Done, notDone+r.NotDone, unknown+r.Unknown, crashes+r.Crashes
-		watched, changed = watched+r.Watched, changed+r.Changed
+		watched, changed, refused = watched+r.Watched, changed+r.Changed, refused+r.Refused
 		if violations >= 5 {
 			break
 		}
 	}
-	t.Logf("%d seeds, %d violations; %d commands done, %d not done, %d unknown, %d crashes; %d changes of members; %d events watched; %.1f seeds/s",
-		*seedsFlag, violations, done, notDone, unknown, crashes, changed, watched, float64(*seedsFlag)/time.Since(start).Seconds())
+	t.Logf("%d seeds, %d violations; %d commands done, %d not done, %d unknown, %d refused by full disks, %d crashes; %d changes of members; %d events watched; %.1f seeds/s",
+		*seedsFlag, violations, done, notDone, unknown, refused, crashes, changed, watched, float64(*seedsFlag)/time.Since(start).Seconds())
 }
 
 // TestCorpus runs the seeds that once found a defect which no other test shows.

@@ -68,6 +68,8 @@ type Result struct {
 	Done    int // operations with a known result
 	NotDone int
 	Unknown int
+	// Refused counts commands that full disks did not take.
+	Refused int
 	Crashes int
 	// Changed is how often the membership was changed.
 	Changed int
@@ -95,6 +97,9 @@ func Run(cfg Config) Result {
 		w.watchers = append(w.watchers, newWatcher(w, i))
 	}
 	w.after(0, w.nemesis)
+	if cfg.script != nil {
+		cfg.script(w)
+	}
 	w.until(cfg.FaultTime)
 	w.heal()
 	w.after(cfg.HealTime-5*second, w.probe)
@@ -108,7 +113,7 @@ func Run(cfg Config) Result {
 func (w *World) result() Result {
 	c := w.check
 	return Result{
-		Err: w.failure, Trace: w.trace, Events: w.events, Done: c.done, NotDone: c.notDone, Unknown: c.unknown,
+		Err: w.failure, Trace: w.trace, Events: w.events, Done: c.done, NotDone: c.notDone, Unknown: c.unknown, Refused: c.refused,
 		Crashes: c.crashes, Changed: c.changed, Watched: c.watched, Fingerprint: c.fingerprint,
 	}
 }
@@ -180,7 +185,8 @@ func (w *World) heal() {
 	w.note("healed")
 	for _, n := range w.nodes {
 		n.pausedUntil = 0
-		n.fs.SetFaults(vfs.Faults{})
+		n.drive.limitBytes, n.drive.stalledUntil = 0, 0
+		n.drive.setFaults(vfs.Faults{})
 		if !n.up && !n.left {
 			n.start()
 		}
