@@ -30,6 +30,8 @@ type Member struct {
 	binary string
 	args   []string
 	log    string
+	// under is what runs the program; empty if it runs by itself.
+	under []string
 	// place is where the process runs; nil is the network of this machine.
 	place place
 
@@ -97,7 +99,8 @@ func (m *Member) run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(m.binary, m.args...)
+	line := append(append(slices.Clone(m.under), m.binary), m.args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := m.at().start(cmd); err != nil {
 		return err
@@ -255,6 +258,48 @@ func (m *Member) WaitExit() {
 // Args returns the command line of the process without the program: a copy, to be changed by tests
 // that start it in other ways.
 func (m *Member) Args() []string { return slices.Clone(m.args) }
+
+// Under makes later starts run the program under another one, such as strace, which ends with it and as it does.
+func (m *Member) Under(command ...string) { m.under = command }
+
+// WaitEnd waits until the process ends by itself, and returns how; it fails the test if that takes too long.
+func (m *Member) WaitEnd() error {
+	m.t.Helper()
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	select {
+	case <-m.exited:
+	case <-timeout.C:
+		m.t.Fatalf("%s still runs after %v", m.Name, startTimeout)
+	}
+	m.cmd = nil
+	return m.exit
+}
+
+// Ended reports whether the process has ended by itself.
+func (m *Member) Ended() bool {
+	select {
+	case <-m.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Logged returns the last line of what the member has printed that holds the text, or "".
+func (m *Member) Logged(text string) (found string) {
+	m.t.Helper()
+	all, err := os.ReadFile(m.log)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(all)) {
+		if strings.Contains(line, text) {
+			found = strings.TrimSpace(line)
+		}
+	}
+	return found
+}
 
 // LogTail returns the end of what the member has printed in all its lives.
 func (m *Member) LogTail() string {

@@ -8,7 +8,7 @@ func TestGrows(t *testing.T) {
 		KindPut: true, KindLeaseGrant: true, KindCreate: true, KindSetData: true, KindSetACL: true,
 		KindRange: false, KindDeleteRange: false, KindCompact: false, KindLeaseRevoke: false, KindAlarm: false, KindDelete: false,
 		KindCheck: false, KindOpenSession: false, KindAttachSession: false, KindCloseSession: false, KindBootstrap: false,
-		KindExpire: false, KindReap: false, KindPublishMember: false,
+		KindExpire: false, KindReap: false, KindPublishMember: false, KindChangeMembers: false, KindSetLevel: false,
 	}
 	for kind, samples := range kindSamples() {
 		want, listed := grows[kind]
