@@ -19,7 +19,7 @@ JSON   ?=
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
-	show-cluster-1 show-cluster-3 show-cluster-5
+	show-cluster-1 show-cluster-3 show-cluster-4 show-cluster-5
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -145,6 +145,11 @@ show-cluster-1: ## FAULTS faults under load through both doors: nothing lost, no
 
 show-cluster-3: ## a member that missed a million dropped entries of the log comes back by a snapshot while the others serve
 	cd test && ../dev/show TestCatchUp ./robustness -- -catchup.entries 1000000 -catchup.clients 8
+
+show-cluster-4: ## disks that are full, hang and fail: what clients see, what members say, nothing lost; then the same in the simulator
+	cd test && OKAPI_REQUIRE_NETNS=1 ../dev/show TestDisks ./robustness
+	dev/show 'TestFullDisks|TestHungDisk' ./internal/sim
+	dev/show 'TestFullDisks|TestDiskErrorsStopTheMember' ./internal/replica
 
 show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
 	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))

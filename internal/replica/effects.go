@@ -157,6 +157,8 @@ type Effects struct {
 	Wiped bool
 	// NotDone holds numbers of commands that can never take effect.
 	NotDone []uint64
+	// Unknown holds numbers of commands whose outcome will not be known here while the disk hangs.
+	Unknown []uint64
 	// Refused holds numbers of commands that are not taken because the disks of the cluster are full; some may be in
 	// NotDone too, and then this is why.
 	Refused []uint64
@@ -218,7 +220,7 @@ type Answer struct {
 func (fx *Effects) reset() {
 	*fx = Effects{
 		Send: fx.Send[:0], SendSnapshot: fx.SendSnapshot[:0], Append: fx.Append[:0], Apply: fx.Apply[:0],
-		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0], Refused: fx.Refused[:0], Answers: fx.Answers[:0],
+		ReadReady: fx.ReadReady[:0], NotDone: fx.NotDone[:0], Refused: fx.Refused[:0], Unknown: fx.Unknown[:0], Answers: fx.Answers[:0],
 	}
 }
 

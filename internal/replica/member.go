@@ -313,6 +313,9 @@ type MemberStatus struct {
 	// grows; LowDisks, at the leader, whose disks are low.
 	DiskLow, DiskFull bool
 	LowDisks          []uint64
+	// DiskHangs says that this member's disk has been silent for two election timeouts while another member leads: clients
+	// are better off there.
+	DiskHangs bool
 	// DiskFree is how many bytes were free on this member's disk at the last look; -1 if that is not known. The Replica knows
 	// it, not the Member.
 	DiskFree int64
@@ -325,6 +328,7 @@ func (m *Member) Status() MemberStatus {
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
 		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Counted: m.changes.counted, Following: m.followed,
-		DiskLow: m.space.low, DiskFull: m.space.full, LowDisks: slices.Clone(m.space.lowIDs),
+		DiskHangs: diskHangs(m),
+		DiskLow:   m.space.low, DiskFull: m.space.full, LowDisks: slices.Clone(m.space.lowIDs),
 	}
 }

@@ -163,6 +163,15 @@ func (m *Member) watchDisk() {
 	if m.leads() && m.hungTicks == m.opts.ElectionTicks {
 		m.transfer(0)
 	}
+	if diskHangs(m) {
+		m.fx.Unknown = append(m.fx.Unknown, m.waiters.All()...)
+	}
+}
+
+// diskHangs tells whether the disk has been silent for two election timeouts while another member leads. Then nobody waits
+// here for what would be answered when the disk goes on: clients are better off at another member.
+func diskHangs(m *Member) bool {
+	return m.followsLeader() && m.hungTicks >= 2*m.opts.ElectionTicks
 }
 
 // hung tells whether this member leads and its disk has been silent for two election timeouts.

@@ -270,8 +270,9 @@ func (r *Replica) Touch(session int64) bool {
 		s, ok = v.Session(session)
 		timeout = int64(s.TimeoutMS)
 	})
-	age := r.monotonicMS() - r.Status().VouchedMS
-	return ok && age <= timeout/3
+	status := r.Status()
+	age := r.monotonicMS() - status.VouchedMS
+	return ok && age <= timeout/3 && !status.DiskHangs // Nothing that the client asks for would be done.
 }
 
 // TransferLeadership hands the office on if this member leads: to the voter with that id, or for 0 to the one whose log is
@@ -328,6 +329,9 @@ func (r *Replica) publishStatus() {
 	}
 	if was := r.status.Load(); was != nil && was.DiskFull != s.DiskFull {
 		r.room.fullChanged(&s)
+	}
+	if was := r.status.Load(); was != nil && was.DiskHangs != s.DiskHangs {
+		r.room.hangsChanged(&s)
 	}
 	r.opts.Metrics.ProposalsPending.Set(float64(r.waiters.count()))
 	r.status.Store(&s)

@@ -89,3 +89,12 @@ func (m *room) fullChanged(s *MemberStatus) {
 	m.r.opts.Logger.Warn("the disks of the cluster are full: puts, creates, sets and grants are refused, all else goes on; free space on the members that are low, and it ends by itself",
 		"low", where, "free_bytes_here", m.free.Load(), "reserve_bytes", m.r.opts.DiskReserve)
 }
+
+// hangsChanged says that the disk hangs, or goes on. It is called by the loop.
+func (m *room) hangsChanged(s *MemberStatus) {
+	if s.DiskHangs {
+		m.r.opts.Logger.Warn("the disk of this member does not answer: see to it; its clients are sent to other members until it does", "folder", m.r.opts.Disk.Dir)
+	} else {
+		m.r.opts.Logger.Info("the disk of this member answers again, or nobody else leads", "folder", m.r.opts.Disk.Dir)
+	}
+}

@@ -150,6 +150,9 @@ func (r *Replica) carryOut(fx *Effects) {
 		r.gate.ready(ready)
 	}
 	r.Leases.answer(fx.Answers)
+	if len(fx.Unknown) > 0 {
+		r.waiters.Fail(fx.Unknown, ErrUnknown)
+	}
 	if len(fx.Refused) > 0 {
 		r.waiters.Fail(fx.Refused, ErrDiskFull)
 	}

@@ -125,6 +125,6 @@ func (r zkReplica) Status() zk.Status {
 		Learners:        s.Following.Voters + s.Following.Learners + s.Following.Behind,
 		SyncedFollowers: s.Following.Voters, SyncedObservers: s.Following.Learners,
 		ProposalBytesLast: -1, ProposalBytesMin: -1, ProposalBytesMax: -1,
-		DiskLow: s.DiskLow, DiskFull: s.DiskFull,
+		DiskLow: s.DiskLow, DiskFull: s.DiskFull, DiskHangs: s.DiskHangs,
 	}
 }

@@ -220,6 +220,7 @@ func (n *node) step(in replica.Input) {
 		n.readReady(r)
 	}
 	n.inquiries.answered(fx.Answers)
+	n.waiters.Fail(fx.Unknown, replica.ErrUnknown)
 	n.waiters.Fail(fx.Refused, replica.ErrDiskFull)
 	n.waiters.Fail(fx.NotDone, replica.ErrNotDone)
 	n.pumpWriter()
@@ -549,5 +550,6 @@ func (n *node) readReady(r replica.ReadReady) {
 // touch says that a session's client was heard of; false if this member may not vouch for it.
 func (n *node) touch(id int64, timeoutMS int64) bool {
 	n.touched[id] = true
-	return n.clock().MonotonicMS-n.member.Status().VouchedMS <= timeoutMS/3
+	s := n.member.Status()
+	return n.clock().MonotonicMS-s.VouchedMS <= timeoutMS/3 && !s.DiskHangs
 }

@@ -19,6 +19,7 @@ var (
 	errLateSession     = errors.New("session was opened or attached too long ago when this member heard of it")
 	errSessionRefused  = errors.New("session was refused")
 	errNotVouching     = errors.New("member may not vouch for sessions now")
+	errDiskHangs       = errors.New("disk of this member hangs, and another member leads")
 	errCommandLost     = errors.New("a command of the session was lost")
 	errNotBootstrapped = errors.New("cluster is not bootstrapped")
 	errAuthFailed      = errors.New("authentication refused")

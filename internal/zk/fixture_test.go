@@ -47,6 +47,7 @@ type replica struct {
 	rounds int
 	deaf   bool // Touch reports false
 	role   Role
+	hangs  bool // so says Status of the disk
 }
 
 type submission struct {
@@ -118,7 +119,7 @@ func (r *replica) Status() Status {
 	r.queue.Lock()
 	defer r.queue.Unlock()
 	return Status{
-		Member: 1, Leader: 1, Role: r.role, Voters: 3, Learners: 4, SyncedFollowers: 2, SyncedObservers: 1,
+		Member: 1, Leader: 1, Role: r.role, Voters: 3, Learners: 4, SyncedFollowers: 2, SyncedObservers: 1, DiskHangs: r.hangs,
 		ProposalBytesLast: 3, ProposalBytesMin: 2, ProposalBytesMax: 9,
 	}
 }

@@ -40,6 +40,10 @@ func (h *handshake) connect(frame []byte) {
 		c.finish(errGarbledConnect)
 		return
 	}
+	if c.srv.replica.Status().DiskHangs {
+		c.finish(errDiskHangs) // It would wait for the disk; another member answers.
+		return
+	}
 	password := m.Password
 	m.Password = nil // It is a part of the frame.
 	m.TimeoutMS = min(max(m.TimeoutMS, c.srv.limits.timeoutMinMS), c.srv.limits.timeoutMaxMS)

@@ -70,6 +70,9 @@ func TestRefusedWithoutAnswer(t *testing.T) {
 		{"no leader", func(d *door) { d.replica.refuse = errLost }, func(*door, int64, []byte) []byte {
 			return (&jute.ConnectRequest{TimeoutMS: 10_000}).Append(nil)
 		}},
+		{"disk hangs", func(d *door) { d.replica.hangs = true }, func(*door, int64, []byte) []byte {
+			return (&jute.ConnectRequest{TimeoutMS: 10_000}).Append(nil)
+		}},
 		{"outcome unknown", func(d *door) { d.replica.lose = command.KindOpenSession }, func(*door, int64, []byte) []byte {
 			return (&jute.ConnectRequest{TimeoutMS: 10_000}).Append(nil)
 		}},

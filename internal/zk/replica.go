@@ -103,4 +103,6 @@ type Status struct {
 	// DiskLow says that the member's disk has less room than its reserve, DiskFull that the disks of the cluster are full, so
 	// that nothing that grows is taken.
 	DiskLow, DiskFull bool
+	// DiskHangs says that the member's disk does not answer while another member leads: nobody is let in.
+	DiskHangs bool
 }

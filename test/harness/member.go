@@ -276,16 +276,6 @@ func (m *Member) WaitEnd() error {
 	return m.exit
 }
 
-// Ended reports whether the process has ended by itself.
-func (m *Member) Ended() bool {
-	select {
-	case <-m.exited:
-		return true
-	default:
-		return false
-	}
-}
-
 // Logged returns the last line of what the member has printed that holds the text, or "".
 func (m *Member) Logged(text string) (found string) {
 	m.t.Helper()
