@@ -45,7 +45,7 @@ func (c *cluster) limit(id uint64, free int64) {
 // there is room.
 func TestFullDisks(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}, reserve: 8 << 20}
+	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}, founders: 3, reserve: 8 << 20}
 	for id := uint64(1); id <= 3; id++ {
 		c.disks[id] = vfs.NewMem(id)
 		c.start(id)
