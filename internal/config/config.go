@@ -8,6 +8,7 @@
 package config
 
 import (
+	"math"
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/zk"
@@ -92,6 +93,12 @@ type Config struct {
 	MaxRequestBytes int64
 	// MaxTxnOps bounds the operations of one etcd transaction.
 	MaxTxnOps int64
+	// MaxConcurrentStreams bounds the calls under way on one connection of an etcd client.
+	MaxConcurrentStreams int64
+	// MaxLeases bounds the leases that the cluster has when one is to be granted.
+	MaxLeases int64
+	// MaxWatchesPerStream bounds the watches of one stream of an etcd client.
+	MaxWatchesPerStream int64
 	// WatchProgressInterval is the time after which an etcd watch that asked for it, and was told nothing, is told
 	// how far it is.
 	WatchProgressInterval time.Duration
@@ -158,6 +165,10 @@ func Default() Config {
 		ReapInterval:        10 * time.Second,
 		MaxRequestBytes:     3 << 19,
 		MaxTxnOps:           128,
+
+		MaxConcurrentStreams: math.MaxUint32,
+		MaxLeases:            1 << 20,
+		MaxWatchesPerStream:  100_000,
 
 		WatchProgressInterval: 10 * time.Minute,
 

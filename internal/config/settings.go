@@ -98,6 +98,9 @@ func (c *Config) limitRows() []row {
 		{"tree-quota-bytes", groupTree, "Bound on the logical size of the znodes; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.TreeQuotaBytes}},
 		{"max-request-bytes", groupTree, "Bound on one request of a client.", "", size{&c.MaxRequestBytes}},
 		{"max-txn-ops", groupTree, "Bound on the operations of one etcd transaction.", "", number{&c.MaxTxnOps, "operations"}},
+		{"max-concurrent-streams", groupTree, "Bound on the calls under way on one connection of an etcd client, watches among them; further ones wait at the client.", "", number{&c.MaxConcurrentStreams, "calls"}},
+		{"max-leases", groupTree, "Bound on the leases of the cluster: no more are granted.", "", number{&c.MaxLeases, "leases"}},
+		{"max-watches-per-stream", groupTree, "Bound on the watches of one stream, of which a client mostly has one; one whose keys are long counts for more.", "", number{&c.MaxWatchesPerStream, "watches"}},
 		{"watch-progress-notify-interval", groupTree, "Time after which an etcd watch that asked for it and was told nothing is told how far it is; at least 100ms.", "", duration{&c.WatchProgressInterval}},
 
 		{"peer-cert-file", groupTLS, "Certificate (PEM) that this member shows to other members; turns TLS on.", "", text{&c.PeerCertFile}},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -27,6 +28,7 @@ const (
 	minSnapshot     = 1 << 20
 	reapIntervalMin = 100 * time.Millisecond
 	maxTxnOps       = 100_000
+	maxMany         = 1 << 30
 	minProgress     = 100 * time.Millisecond
 
 	// A tick below some tens of milliseconds makes sessions that the least hiccup ends, and one above a minute
@@ -196,6 +198,9 @@ func (v *validator) limits() {
 	v.problem(c.ReapInterval >= reapIntervalMin, "reap-interval", "%v: want %v at least", c.ReapInterval, reapIntervalMin)
 	v.problem(c.MaxRequestBytes >= minRequestBytes && c.MaxRequestBytes <= maxRequestBytes, "max-request-bytes", "%d: want %d to %d", c.MaxRequestBytes, minRequestBytes, maxRequestBytes)
 	v.problem(c.MaxTxnOps >= 1 && c.MaxTxnOps <= maxTxnOps, "max-txn-ops", "%d: want 1 to %d", c.MaxTxnOps, maxTxnOps)
+	v.problem(c.MaxConcurrentStreams >= 1 && c.MaxConcurrentStreams <= math.MaxUint32, "max-concurrent-streams", "%d: want 1 to %d", c.MaxConcurrentStreams, uint32(math.MaxUint32))
+	v.problem(c.MaxLeases >= 1 && c.MaxLeases <= maxMany, "max-leases", "%d: want 1 to %d", c.MaxLeases, maxMany)
+	v.problem(c.MaxWatchesPerStream >= 1 && c.MaxWatchesPerStream <= maxMany, "max-watches-per-stream", "%d: want 1 to %d", c.MaxWatchesPerStream, maxMany)
 	v.problem(c.WatchProgressInterval >= minProgress, "watch-progress-notify-interval", "%v: want at least %v", c.WatchProgressInterval, minProgress)
 	v.problem(c.QuotaBackendBytes >= -1, "quota-backend-bytes", "%d: want a size, 0 to derive it, or -1 for no bound", c.QuotaBackendBytes)
 	v.problem(c.TreeQuotaBytes >= -1, "tree-quota-bytes", "%d: want a size, 0 to derive it, or -1 for no bound", c.TreeQuotaBytes)

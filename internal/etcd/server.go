@@ -49,6 +49,9 @@ type Options struct {
 	MaxRequestBytes int
 	// MaxTxnOps bounds the longest list of a txn. 128, etcd's max-txn-ops.
 	MaxTxnOps int
+	// MaxConcurrentStreams bounds the calls under way on one connection, watches and keep-alives among them; further ones wait
+	// at the client. No bound, as etcd's max-concurrent-streams.
+	MaxConcurrentStreams uint32
 	// MaxLeases bounds the leases of the cluster: each takes some 300 bytes of memory on every member. 1048576.
 	MaxLeases int
 	// MinLeaseTTL is what shorter TTLs of leases are raised to, in seconds. 2: etcd's one and a half election
@@ -91,6 +94,7 @@ func (o Options) withDefaults() Options {
 	invariant.Assert(o.Replica != nil && o.Leases != nil && o.Upkeep != nil, "the etcd door has a replica behind it")
 	setDefault(&o.MaxRequestBytes, 3<<19)
 	setDefault(&o.MaxTxnOps, 128)
+	setDefault(&o.MaxConcurrentStreams, math.MaxUint32)
 	setDefault(&o.MaxLeases, 1<<20)
 	setDefault(&o.MinLeaseTTL, 2)
 	setDefault(&o.RequestTimeout, 7*time.Second)
@@ -212,7 +216,7 @@ func newGRPC(o Options, counted *calls) *grpc.Server {
 		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxHeaderListSize(headerListBytesMax),
-		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.MaxConcurrentStreams(o.MaxConcurrentStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
 		grpc.ConnectionTimeout(o.HandshakeTimeout),

@@ -240,7 +240,9 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 			return etcd.New(etcd.Options{
 				Listeners: m.ports.clients, Replica: r, Leases: m.replica.Leases, Upkeep: r, Admin: admin.New(m.clusterAdmin()), Metrics: m.metrics,
 				MinLeaseTTL:     minLeaseTTL(m.cfg),
-				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps), Clock: m.clock, Logger: m.log,
+				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps),
+				MaxConcurrentStreams: uint32(m.cfg.MaxConcurrentStreams), MaxLeases: int(m.cfg.MaxLeases), MaxWatchesPerStream: int(m.cfg.MaxWatchesPerStream),
+				Clock: m.clock, Logger: m.log,
 				RequestTimeout: m.requestTimeout(), ElectionTimeout: election, WatchProgressInterval: m.cfg.WatchProgressInterval,
 			}).Run(ctx)
 		})
