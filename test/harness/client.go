@@ -78,6 +78,12 @@ func (tools Tools) RunEtcdctl(t testing.TB, m *Member, input string, args ...str
 	return answer
 }
 
+// RunOkapi runs the server's program as an operator does, with a command that ends by itself.
+func (tools Tools) RunOkapi(t testing.TB, args ...string) Answer {
+	t.Helper()
+	return run(t, "", tools.Okapi, args...)
+}
+
 // RunZKCli runs one command of zkCli.sh in a session of its own against one member.
 func (tools Tools) RunZKCli(t testing.TB, m *Member, args ...string) Answer {
 	t.Helper()

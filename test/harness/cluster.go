@@ -11,7 +11,13 @@ import (
 
 // Cluster is a set of members on this machine, each a process with its own folder and ports.
 type Cluster struct {
+	// Members are all that were made, also those that do not run, or do not belong to the cluster any more.
 	Members []*Member
+
+	t       testing.TB
+	program string
+	dir     string   // of all members
+	flags   []string // of every member, after those that make the cluster
 }
 
 // startTimeout bounds how long a cluster may take to serve after it was started.
@@ -34,36 +40,56 @@ func NewCluster(t testing.TB, tools Tools, n int, flags ...string) *Cluster {
 // form makes a cluster of members that have their addresses and nothing else.
 func (c *Cluster) form(t testing.TB, tools Tools, flags []string) {
 	t.Helper()
-	dir := t.TempDir()
+	c.t, c.program, c.dir, c.flags = t, tools.Okapi, t.TempDir(), flags
 	var initial []string
 	for i, m := range c.Members {
-		m.t, m.binary, m.Name = t, tools.Okapi, fmt.Sprintf("n%d", i+1)
-		m.DataDir = filepath.Join(dir, m.Name)
-		m.log = filepath.Join(dir, m.Name+".log")
+		c.equip(m, i+1)
 		initial = append(initial, m.Name+"=http://"+m.Peer)
 	}
 	for _, m := range c.Members {
-		m.args = append([]string{
-			"serve", "--name", m.Name, "--data-dir", m.DataDir,
-			"--listen-client-urls", "http://" + m.Client, "--advertise-client-urls", "http://" + m.Client,
-			"--listen-zookeeper", m.ZooKeeper,
-			"--listen-peer-urls", "http://" + m.Peer, "--initial-advertise-peer-urls", "http://" + m.Peer,
-			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new",
-			"--initial-cluster-token", filepath.Base(dir), "--tree-prefix", "/zk", "--log-level", "debug",
-		}, flags...)
+		m.found = []string{
+			"--initial-advertise-peer-urls", "http://" + m.Peer, "--initial-cluster", strings.Join(initial, ","),
+			"--initial-cluster-state", "new", "--initial-cluster-token", filepath.Base(c.dir),
+		}
 	}
 	t.Cleanup(c.close)
+}
+
+// equip gives a member that has its addresses its number, and what follows from that.
+func (c *Cluster) equip(m *Member, number int) {
+	m.t, m.Program, m.Name = c.t, c.program, fmt.Sprintf("n%d", number)
+	m.DataDir = filepath.Join(c.dir, m.Name)
+	m.log = filepath.Join(c.dir, m.Name+".log")
+	m.args = append([]string{
+		"serve", "--name", m.Name, "--data-dir", m.DataDir,
+		"--listen-client-urls", "http://" + m.Client, "--advertise-client-urls", "http://" + m.Client,
+		"--listen-zookeeper", m.ZooKeeper, "--listen-peer-urls", "http://" + m.Peer,
+		"--tree-prefix", "/zk", "--log-level", "debug",
+	}, c.flags...)
+}
+
+// Add makes one more member on free ports of the loopback interface, which belongs to no cluster. It can be started when it
+// was told which one to join: see Member.Join.
+func (c *Cluster) Add() *Member {
+	c.t.Helper()
+	ports := freePorts(c.t, 3)
+	m := &Member{Client: ports[0], ZooKeeper: ports[1], Peer: ports[2]}
+	c.equip(m, len(c.Members)+1)
+	c.Members = append(c.Members, m)
+	return m
 }
 
 // SecurePeers makes the members speak TLS with each other, with one certificate (PEM files) for all. It is
 // called before the first start.
 func (c *Cluster) SecurePeers(cert, key, authority string) {
 	for _, m := range c.Members {
-		for i, arg := range m.args {
-			for _, other := range c.Members {
-				arg = strings.ReplaceAll(arg, "http://"+other.Peer, "https://"+other.Peer)
+		for _, args := range [][]string{m.args, m.found} {
+			for i, arg := range args {
+				for _, other := range c.Members {
+					arg = strings.ReplaceAll(arg, "http://"+other.Peer, "https://"+other.Peer)
+				}
+				args[i] = arg
 			}
-			m.args[i] = arg
 		}
 		m.args = append(m.args, "--peer-cert-file", cert, "--peer-key-file", key, "--peer-trusted-ca-file", authority)
 	}
@@ -107,10 +133,12 @@ func (c *Cluster) Kill() {
 	}
 }
 
-// Terminate asks every member to stop, and fails the test unless each exits with status 0.
+// Terminate asks every member that runs to stop, and fails the test unless each exits with status 0.
 func (c *Cluster) Terminate() {
 	for _, m := range c.Members {
-		m.Terminate()
+		if m.Running() {
+			m.Terminate()
+		}
 	}
 }
 
@@ -119,7 +147,7 @@ func (c *Cluster) Leader() *Member {
 	deadline := time.Now().Add(startTimeout)
 	for time.Now().Before(deadline) {
 		for _, m := range c.Members {
-			if mode := m.mode(); mode == "leader" || mode == "standalone" {
+			if mode := m.Mode(); mode == "leader" || mode == "standalone" {
 				return m
 			}
 		}

@@ -16,7 +16,7 @@ func NewEtcd(t testing.TB, tools Tools, flags ...string) *Member {
 	ports := freePorts(t, 2)
 	dir := t.TempDir()
 	m := &Member{
-		t: t, binary: tools.Etcd, Name: "etcd", Client: ports[0], Peer: ports[1],
+		t: t, Program: tools.Etcd, Name: "etcd", Client: ports[0], Peer: ports[1],
 		DataDir: filepath.Join(dir, "etcd"), log: filepath.Join(dir, "etcd.log"),
 	}
 	m.args = append([]string{

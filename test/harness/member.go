@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,10 +27,15 @@ type Member struct {
 	// etcd.
 	Client, ZooKeeper, Peer string
 
-	t      testing.TB
-	binary string
-	args   []string
-	log    string
+	// Program is the file that is run. Another one runs from the next start on.
+	Program string
+
+	t    testing.TB
+	args []string
+	// found are the flags that found a cluster or join one; they stand between the command and its other flags, so that
+	// those of the test win.
+	found []string
+	log   string
 	// under is what runs the program; empty if it runs by itself.
 	under []string
 	// place is where the process runs; nil is the network of this machine.
@@ -99,7 +105,7 @@ func (m *Member) run() error {
 		return err
 	}
 	defer log.Close()
-	line := append(append(slices.Clone(m.under), m.binary), m.args...)
+	line := append(append(slices.Clone(m.under), m.Program), m.Args()...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := m.at().start(cmd); err != nil {
@@ -190,8 +196,8 @@ func (m *Member) FourLetters(word string) (string, error) {
 	return string(answer), err
 }
 
-// mode returns what srvr says after "Mode:", or "".
-func (m *Member) mode() string {
+// Mode returns what srvr says after "Mode:", or "".
+func (m *Member) Mode() string {
 	if !m.Running() {
 		return ""
 	}
@@ -257,7 +263,12 @@ func (m *Member) WaitExit() {
 
 // Args returns the command line of the process without the program: a copy, to be changed by tests
 // that start it in other ways.
-func (m *Member) Args() []string { return slices.Clone(m.args) }
+func (m *Member) Args() []string {
+	return slices.Insert(slices.Clone(m.args), min(1, len(m.args)), m.found...)
+}
+
+// Join sets the flags with which the member is to join a cluster that runs, as okapi member add prints them.
+func (m *Member) Join(flags ...string) { m.found = flags }
 
 // Under makes later starts run the program under another one, such as strace, which ends with it and as it does.
 func (m *Member) Under(command ...string) { m.under = command }
@@ -274,6 +285,20 @@ func (m *Member) WaitEnd() error {
 	}
 	m.cmd = nil
 	return m.exit
+}
+
+// WaitRefused fails the test unless the process ends by itself in time with status 1, and a text in its last words.
+func (m *Member) WaitRefused(text string) {
+	m.t.Helper()
+	err := m.WaitEnd()
+	var status *exec.ExitError
+	if !errors.As(err, &status) || status.ExitCode() != 1 {
+		m.t.Fatalf("%s ended with %v, want status 1\n%s", m.Name, err, m.LogTail())
+	}
+	lines := strings.Split(strings.TrimSpace(m.LogTail()), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "okapi: ") || !strings.Contains(last, text) {
+		m.t.Fatalf("the last words of %s are %q, want %q in them", m.Name, last, text)
+	}
 }
 
 // Logged returns the last line of what the member has printed that holds the text, or "".

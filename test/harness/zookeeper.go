@@ -52,7 +52,7 @@ var LikeZooKeeper = []string{"--reap-interval", "1000h", "--zookeeper-4lw-whitel
 func NewZooKeeper(t testing.TB, jars string, properties ...string) *Member {
 	t.Helper()
 	dir := t.TempDir()
-	m := &Member{t: t, binary: "java", Name: "zookeeper", ZooKeeper: freePorts(t, 1)[0], DataDir: filepath.Join(dir, "data")}
+	m := &Member{t: t, Program: "java", Name: "zookeeper", ZooKeeper: freePorts(t, 1)[0], DataDir: filepath.Join(dir, "data")}
 	m.log = filepath.Join(dir, "zookeeper.log")
 	config := filepath.Join(dir, "zoo.cfg")
 	host, port, err := net.SplitHostPort(m.ZooKeeper)

@@ -21,25 +21,31 @@ import (
 // etcdCaller is a client of etcd's door, by bare gRPC: nothing repeats a call behind its back.
 type etcdCaller struct {
 	caller
-	conns []*grpc.ClientConn
-	seen  map[string]string // what registers held when the client looked last
+	conns map[int]*grpc.ClientConn // by the number of the member
+	seen  map[string]string        // what registers held when the client looked last
 }
 
 func newEtcdCaller(f *fleet, pinned int) *etcdCaller {
-	c := &etcdCaller{caller: newCaller(f, pinned), seen: map[string]string{}}
-	for _, m := range f.members {
-		conn, err := grpc.NewClient("passthrough:///"+m.Client, grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return m.Dial(ctx, "tcp", address) }),
-			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: retryPause, Multiplier: 1, MaxDelay: retryPause},
-				MinConnectTimeout: callPatience,
-			}))
-		if err != nil {
-			panic(err) // The target is a constant with an address.
-		}
-		c.conns = append(c.conns, conn)
+	return &etcdCaller{caller: newCaller(f, pinned), conns: map[int]*grpc.ClientConn{}, seen: map[string]string{}}
+}
+
+// conn returns the client's connection with the member in use.
+func (c *etcdCaller) conn() *grpc.ClientConn {
+	if conn := c.conns[c.at]; conn != nil {
+		return conn
 	}
-	return c
+	m := c.member(c.at)
+	conn, err := grpc.NewClient("passthrough:///"+m.Client, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return m.Dial(ctx, "tcp", address) }),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: retryPause, Multiplier: 1, MaxDelay: retryPause},
+			MinConnectTimeout: callPatience,
+		}))
+	if err != nil {
+		panic(err) // The target is a constant with an address.
+	}
+	c.conns[c.at] = conn
+	return conn
 }
 
 func (c *etcdCaller) close() {
@@ -48,7 +54,7 @@ func (c *etcdCaller) close() {
 	}
 }
 
-func (c *etcdCaller) kv() pb.KVClient { return pb.NewKVClient(c.conns[c.at]) }
+func (c *etcdCaller) kv() pb.KVClient { return pb.NewKVClient(c.conn()) }
 
 // load calls until ctx ends.
 func (c *etcdCaller) load(ctx context.Context) {
@@ -239,7 +245,7 @@ func (c *etcdCaller) grant(ctx context.Context, ttl time.Duration) *lease {
 	for ctx.Err() == nil {
 		limited, cancel := context.WithTimeout(context.Background(), callPatience)
 		sent := c.now()
-		answer, err := pb.NewLeaseClient(c.conns[c.at]).LeaseGrant(limited, &pb.LeaseGrantRequest{TTL: int64(ttl / time.Second)})
+		answer, err := pb.NewLeaseClient(c.conn()).LeaseGrant(limited, &pb.LeaseGrantRequest{TTL: int64(ttl / time.Second)})
 		cancel()
 		if err == nil {
 			l := &lease{id: answer.ID, Owner: c.own(&check.Owner{
@@ -261,7 +267,7 @@ func (c *etcdCaller) keepAlive(l *lease) {
 	sent := c.now()
 	l.Quit = sent
 	answer, err := func() (*pb.LeaseKeepAliveResponse, error) {
-		stream, err := pb.NewLeaseClient(c.conns[c.at]).LeaseKeepAlive(ctx)
+		stream, err := pb.NewLeaseClient(c.conn()).LeaseKeepAlive(ctx)
 		if err == nil {
 			err = stream.Send(&pb.LeaseKeepAliveRequest{ID: l.id})
 		}
@@ -328,7 +334,7 @@ func (c *etcdCaller) revoke(l *lease) {
 	ctx, cancel := context.WithTimeout(context.Background(), callPatience)
 	defer cancel()
 	l.Fate, l.Quit = check.Left, c.now()
-	if _, err := pb.NewLeaseClient(c.conns[c.at]).LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: l.id}); err == nil {
+	if _, err := pb.NewLeaseClient(c.conn()).LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: l.id}); err == nil {
 		l.Fate = check.Closed
 	}
 }

@@ -40,9 +40,8 @@ const everywhere = -1
 
 // fleet is clients of both doors that use a cluster and record each of their calls.
 type fleet struct {
-	members []*harness.Member
-	seed    uint64
-	start   time.Time
+	seed  uint64
+	start time.Time
 	// pause is what a client waits between two calls, on the average.
 	pause time.Duration
 	// generation numbers the registers in use.
@@ -52,12 +51,52 @@ type fleet struct {
 	keeping    sync.WaitGroup // clients that keep what they own alive, longer than the load
 
 	mu         sync.Mutex
+	members    []*harness.Member // by the number that operations have
+	left       map[int]bool      // members that clients do not know of any more
 	operations []*check.Operation
 	owners     []*check.Owner
 }
 
 func newFleet(members []*harness.Member, seed uint64, pause time.Duration) *fleet {
-	return &fleet{members: members, seed: seed, start: time.Now(), pause: pause}
+	return &fleet{members: members, left: map[int]bool{}, seed: seed, start: time.Now(), pause: pause}
+}
+
+// join lets clients use one more member, and returns its number.
+func (f *fleet) join(m *harness.Member) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members = append(f.members, m)
+	return len(f.members) - 1
+}
+
+// leave keeps clients from going to a member any more.
+func (f *fleet) leave(m *harness.Member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for number, other := range f.members {
+		if other == m {
+			f.left[number] = true
+		}
+	}
+}
+
+// member returns the member with a number.
+func (f *fleet) member(number int) *harness.Member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.members[number]
+}
+
+// next returns the number of the member that a client tries after one.
+func (f *fleet) next(number int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range f.members {
+		if number = (number + 1) % len(f.members); !f.left[number] {
+			break
+		}
+	}
+	return number
 }
 
 // now is the time since the beginning of the run.
@@ -113,7 +152,7 @@ func newCaller(f *fleet, pinned int) caller {
 	f.clients++
 	c := caller{fleet: f, number: f.clients, random: rand.New(rand.NewPCG(f.seed, uint64(f.clients))), pinned: pinned, at: pinned}
 	if pinned == everywhere {
-		c.at = c.random.IntN(len(f.members))
+		c.at = c.next(c.random.IntN(1 << 16))
 	}
 	return c
 }
@@ -137,7 +176,7 @@ func sharedNode(n int) string { return fmt.Sprintf("%s/n%d", sharedTop, n) }
 // move goes to another member, if the client may.
 func (c *caller) move() {
 	if c.pinned == everywhere {
-		c.at = (c.at + 1) % len(c.members)
+		c.at = c.next(c.at)
 	}
 }
 

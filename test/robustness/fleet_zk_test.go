@@ -54,7 +54,7 @@ func (c *zkCaller) enter(timeout time.Duration, fate check.Fate) bool {
 }
 
 func (c *zkCaller) connect(ctx context.Context) error {
-	m := c.members[c.at]
+	m := c.member(c.at)
 	conn, err := m.Dial(ctx, "tcp", m.ZooKeeper)
 	if err != nil {
 		return err
@@ -177,11 +177,11 @@ func (c *zkCaller) create(path string, flags int32) bool {
 	return c.call(o, request{op: opCreate2, path: path, data: o.Changes[0].Value, flags: flags}) != nil && o.Outcome == check.Done
 }
 
-// set sets the data of a node that has the version.
-func (c *zkCaller) set(path string, version int32) {
+// set sets the data of a node that has the version; true if the client knows that it was set.
+func (c *zkCaller) set(path string, version int32) bool {
 	o := c.begin("setData")
 	o.Changes = []check.Change{{Key: zkKey(path), Value: c.value()}}
-	c.call(o, request{op: opSetData, path: path, data: o.Changes[0].Value, version: version})
+	return c.call(o, request{op: opSetData, path: path, data: o.Changes[0].Value, version: version}) != nil && o.Outcome == check.Done
 }
 
 // remove deletes one of the client's own nodes. It tries each once.
