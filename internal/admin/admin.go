@@ -30,7 +30,7 @@ type Cluster interface {
 	// Change carries out changes and returns how they ended. An id of 0 of one to add is drawn. The error says why the outcome is
 	// not known, or ctx's.
 	Change(ctx context.Context, changes []command.MemberChange) (state.Result, error)
-	// MoveLeader hands the office of leader to a voter and returns once that one leads, or with the error of ctx.
+	// MoveLeader hands the office of leader to a voter, if this member leads, and returns once that one leads, or with the error of ctx.
 	MoveLeader(ctx context.Context, to uint64) error
 }
 
@@ -101,7 +101,7 @@ type Transfer struct {
 type Problem struct {
 	// Error says it to people, with what to do.
 	Error string `json:"error"`
-	// Code names it to programs: a code of the state machine with dashes for blanks, or "bad-request",
+	// Code names it to programs: a code of the state machine with dashes for blanks, or "bad-request", "not-leader",
 	// "not-done", "unknown-outcome", "timeout".
 	Code string `json:"code"`
 	// Missing is how many entries a member lacks, for "not-caught-up".
@@ -159,6 +159,10 @@ func (d door) change(w http.ResponseWriter, r *http.Request) {
 func (d door) transfer(w http.ResponseWriter, r *http.Request) {
 	var t Transfer
 	if !decode(w, r, &t) {
+		return
+	}
+	if m := d.cluster.Describe(); m.Leader != m.AnsweredBy {
+		answer(w, http.StatusConflict, notLeader(m))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)

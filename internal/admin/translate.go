@@ -82,7 +82,8 @@ func refused(r state.Result) Problem {
 			"Start the members that are down, or remove those that are lost first"
 	case state.NotCaughtUp:
 		p.Missing, _ = strconv.ParseUint(r.Detail, 10, 64) // 0 if it is no number
-		p.Error = fmt.Sprintf("the member lacks %d entries of the log: let it catch up first", p.Missing)
+		p.Error = fmt.Sprintf("the member lacks %d entries of the log, or has not been heard of for a moment: "+
+			"start it, and let it catch up first", p.Missing)
 	case state.BadMemberChange:
 		p.Error = "the change makes no sense: at least one voter must stay, and a member cannot get the role that it has"
 	default:
@@ -104,4 +105,15 @@ func unsettled(err error) Problem {
 			"look at okapi member list before you try again", Code: "timeout"}
 	}
 	return Problem{Error: fmt.Sprintf("it is not known whether the change was made (%v): look at okapi member list before you try again", err), Code: "unknown-outcome"}
+}
+
+// notLeader says that only the leader can do what was asked for, and where it is.
+func notLeader(m Members) Problem {
+	p := Problem{Code: "not-leader", Error: "this member does not lead, and knows of no leader: try again"}
+	for _, one := range m.Members {
+		if one.ID == m.Leader {
+			p.Error = fmt.Sprintf("this member does not lead: ask the leader %x (%s) at %s", uint64(one.ID), one.Name, strings.Join(one.ClientURLs, ","))
+		}
+	}
+	return p
 }

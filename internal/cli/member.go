@@ -100,7 +100,7 @@ func (t *memberTool) promote() *cobra.Command {
 			case errors.Is(err, errNobody):
 				why = "is not there, or has not started: give its id, or start it"
 			case errors.As(err, &p) && p.Code == "not-caught-up":
-				why = fmt.Sprintf("lacks %d entries", p.Missing)
+				why = fmt.Sprintf("lacks %d entries, or has not been heard of for a moment", p.Missing)
 			case err != nil:
 				return err
 			default:
@@ -164,7 +164,7 @@ func (t *memberTool) moveLeader() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		members, err := t.ask(ctx, http.MethodPost, "leader", admin.Transfer{To: to.ID}, true)
+		members, err := t.transfer(ctx, admin.Transfer{To: to.ID})
 		if err != nil {
 			return err
 		}
@@ -191,12 +191,7 @@ func (t *memberTool) changeOf(ctx context.Context, who string, c admin.MemberCha
 }
 
 func (t *memberTool) change(ctx context.Context, changes ...admin.MemberChange) (admin.Members, error) {
-	return t.ask(ctx, http.MethodPost, "members", admin.Change{Changes: changes}, false)
-}
-
-// members asks who belongs to the cluster: the leader, if it can be found, which knows most.
-func (t *memberTool) members(ctx context.Context) (admin.Members, error) {
-	return t.ask(ctx, http.MethodGet, "members", nil, true)
+	return t.ask(ctx, http.MethodPost, "members", admin.Change{Changes: changes})
 }
 
 var errNobody = errors.New("no member has the id or the name")
@@ -230,33 +225,72 @@ type problemError struct{ admin.Problem }
 // Error says it in the member's words.
 func (p problemError) Error() string { return p.Problem.Error }
 
-// ask sends a request to the first endpoint that answers. With leader, the member that it takes for the leader is asked
-// again, if that can be reached: only it can tell or do some things.
-func (t *memberTool) ask(ctx context.Context, method, path string, body any, leader bool) (admin.Members, error) {
+// ask sends a request to the first endpoint that answers.
+func (t *memberTool) ask(ctx context.Context, method, path string, body any) (admin.Members, error) {
+	return askOne(ctx, strings.Split(t.endpoints, ","), method, path, body)
+}
+
+// members asks who belongs to the cluster: the leader, if it can be found, which knows most.
+func (t *memberTool) members(ctx context.Context) (admin.Members, error) {
+	members, err := t.ask(ctx, http.MethodGet, "members", nil)
+	if err != nil || members.Leader == members.AnsweredBy {
+		return members, err
+	}
+	if better, err := askOne(ctx, leaderURLs(members), http.MethodGet, "members", nil); err == nil {
+		return better, nil
+	}
+	return members, nil
+}
+
+// transfer hands the office of leader on, which only the leader can: it is asked where it says that clients reach it, or at the
+// endpoints.
+func (t *memberTool) transfer(ctx context.Context, to admin.Transfer) (admin.Members, error) {
+	members, err := t.members(ctx)
+	if err != nil {
+		return admin.Members{}, err
+	}
+	var refused error
+	for _, endpoint := range append(leaderURLs(members), strings.Split(t.endpoints, ",")...) {
+		members, err := askOne(ctx, []string{endpoint}, http.MethodPost, "leader", to)
+		var p problemError
+		switch {
+		case err == nil:
+			return members, nil
+		case !errors.As(err, &p): // it does not answer
+		case p.Code != "not-leader":
+			return members, err
+		default:
+			refused = err
+		}
+	}
+	if refused == nil {
+		refused = fmt.Errorf("no member answers: is one running at --endpoints %s", t.endpoints)
+	}
+	return admin.Members{}, refused
+}
+
+// leaderURLs are where clients reach the member that is taken for the leader.
+func leaderURLs(members admin.Members) []string {
+	for _, m := range members.Members {
+		if m.ID == members.Leader {
+			return slices.Clone(m.ClientURLs)
+		}
+	}
+	return nil
+}
+
+// askOne sends a request to the first of the endpoints that answers.
+func askOne(ctx context.Context, endpoints []string, method, path string, body any) (admin.Members, error) {
 	var unheard error
-	for _, endpoint := range strings.Split(t.endpoints, ",") {
+	for _, endpoint := range endpoints {
 		members, err := send(ctx, method, strings.TrimRight(strings.TrimSpace(endpoint), "/")+"/okapi/v1/"+path, body)
 		var p problemError
-		if err != nil && !errors.As(err, &p) {
-			unheard = err
-			continue
-		}
-		if !leader || err != nil || members.Leader == members.AnsweredBy || method != http.MethodGet {
+		if err == nil || errors.As(err, &p) {
 			return members, err
 		}
-		for _, m := range members.Members {
-			if m.ID != members.Leader {
-				continue
-			}
-			for _, u := range m.ClientURLs {
-				if better, err := send(ctx, method, u+"/okapi/v1/"+path, body); err == nil {
-					return better, nil
-				}
-			}
-		}
-		return members, nil
+		unheard = err
 	}
-	return admin.Members{}, fmt.Errorf("no member answers: is one running at --endpoints %s? %w", t.endpoints, unheard)
+	return admin.Members{}, fmt.Errorf("no member answers: is one running at --endpoints %s? %w", strings.Join(endpoints, ","), unheard)
 }
 
 // send sends one request to one member.

@@ -57,7 +57,7 @@ var ErrWiped = errors.New("the leader remembers entries that this member had sto
 	"the directory was lost, exchanged or rolled back; restore it, or " + adviceReplace)
 
 // adviceReplace is how a member is replaced.
-const adviceReplace = "replace this member: okapi member remove it, okapi member add it as a new one, and start it with an empty --data-dir and " +
+const adviceReplace = "replace this member by a new one (okapi member replace), and start that with an empty --data-dir and " +
 	"--initial-cluster-state existing"
 
 // ErrForgetful stops a member that another one refuses because it once came with what it does not have now.

@@ -16,18 +16,20 @@ import (
 type clusterAdmin struct {
 	etcdReplica
 	clock clock.Clock
-	level func() uint64
 }
 
 func (m *member) clusterAdmin() clusterAdmin {
-	return clusterAdmin{etcdReplica{m.replica, m.identity.ClusterID, m.identity.MemberID, &m.freeing}, m.clock, m.level}
+	return clusterAdmin{etcdReplica{m.replica, m.identity.ClusterID, m.identity.MemberID, &m.freeing}, m.clock}
 }
 
-// Describe implements admin.Cluster.
+// Describe implements admin.Cluster. The members are those of the state and not of the replica's status, which comes to know of a change
+// only after who has made it.
 func (c clusterAdmin) Describe() admin.Members {
 	s := c.Replica.Status()
-	out := admin.Members{Cluster: admin.ID(c.cluster), AnsweredBy: admin.ID(c.member), Leader: admin.ID(s.Leader), Level: c.level()}
-	for _, m := range s.Members.Members {
+	out := admin.Members{Cluster: admin.ID(c.cluster), AnsweredBy: admin.ID(c.member), Leader: admin.ID(s.Leader)}
+	var members state.Membership
+	c.Store().Read(func(v state.View) { members, out.Level = state.Members(v), state.Level(v) })
+	for _, m := range members.Members {
 		one := admin.Member{ID: admin.ID(m.ID), Name: m.Name, Role: m.Role.String(), PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs}
 		for _, p := range s.Following.Members {
 			if p.ID == m.ID {
