@@ -7,6 +7,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/transport"
 )
 
 // levelInterval is the time between two looks at what all members understand.
@@ -45,15 +46,20 @@ func (m *member) level() (level uint64) {
 
 // understood is the highest level that all members understand; 0 if one has not been heard of.
 func (m *member) understood() uint64 {
+	return commonLevel(m.identity.MemberID, uint64(cluster.FeatureNewest), m.replica.Status().Members, m.transport.Status())
+}
+
+// commonLevel is the highest level that all members understand, by the word of each and as self understands newest. Who is linked
+// and does not belong to the cluster has no say.
+func commonLevel(self, newest uint64, members state.Membership, peers []transport.PeerStatus) uint64 {
 	said := make(map[uint64]uint64)
-	for _, p := range m.transport.Status() {
+	for _, p := range peers {
 		said[p.ID] = p.Feature
 	}
-	common := uint64(cluster.FeatureNewest)
-	for _, other := range m.replica.Status().Members.Members {
-		if other.ID != m.identity.MemberID {
-			common = min(common, said[other.ID])
+	for _, other := range members.Members {
+		if other.ID != self {
+			newest = min(newest, said[other.ID])
 		}
 	}
-	return common
+	return newest
 }

@@ -1,0 +1,41 @@
+package server
+
+import (
+	"testing"
+
+	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/transport"
+)
+
+// TestCommonLevel: the level is that of the oldest member, be it one without a vote, and of nobody else.
+func TestCommonLevel(t *testing.T) {
+	three := state.NewMembership([]state.Member{{ID: 1}, {ID: 2}, {ID: 3, Role: command.Observer}})
+	peers := func(features ...uint64) (list []transport.PeerStatus) {
+		for i, f := range features {
+			list = append(list, transport.PeerStatus{ID: uint64(i + 2), Feature: f})
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name    string
+		members state.Membership
+		peers   []transport.PeerStatus
+		want    uint64
+	}{
+		{"alone", state.NewMembership([]state.Member{{ID: 1}}), nil, 5},
+		{"all are new", three, peers(5, 5), 5},
+		{"the others are newer", three, peers(7, 6), 5},
+		{"a voter is old", three, peers(4, 5), 4},
+		{"an observer is old", three, peers(5, 3), 3},
+		{"one was not heard of", three, peers(5, 0), 0},
+		{"one has no link", three, peers(5), 0},
+		{"a stranger is old", three, peers(5, 5, 1), 5},
+		{"one that was removed is old", state.NewMembership([]state.Member{{ID: 1}, {ID: 3}}), peers(1, 5), 5},
+		{"a member is old, and sees a newer one", state.NewMembership([]state.Member{{ID: 1}, {ID: 2}}), peers(9), 5},
+	} {
+		if got := commonLevel(1, 5, c.members, c.peers); got != c.want {
+			t.Errorf("%s: level %d, want %d", c.name, got, c.want)
+		}
+	}
+}
