@@ -127,7 +127,7 @@ func TestVersion(t *testing.T) {
 	if err := printVersion(&b, "1.2.3", build); err != nil {
 		t.Fatal(err)
 	}
-	if want := "okapi 1.2.3\nrevision abc with changes\n"; !strings.HasPrefix(b.String(), want) {
+	if want := "okapi 1.2.3\nrevision abc with changes\nfeature level 1\n"; !strings.HasPrefix(b.String(), want) {
 		t.Errorf("printed %q, want %q first", b.String(), want)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/okapi-kv/okapi/internal/cluster"
 )
 
 // Compatible names the versions of the two protocols whose behaviour holds where versions differ.
@@ -27,8 +29,8 @@ func versionCommand(version string) *cobra.Command {
 	}
 }
 
-// printVersion prints the release and what is known of the build; the go command records the
-// revision if it built from a repository.
+// printVersion prints the release, what is known of the build, and the highest feature level that it understands; the go command
+// records the revision if it built from a repository.
 func printVersion(out io.Writer, version string, build *debug.BuildInfo) error {
 	setting := map[string]string{}
 	for _, s := range build.Settings {
@@ -42,7 +44,7 @@ func printVersion(out io.Writer, version string, build *debug.BuildInfo) error {
 		}
 		text += "\n"
 	}
-	text += fmt.Sprintf("%s %s/%s\n%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, Compatible)
+	text += fmt.Sprintf("feature level %d\n%s %s/%s\n%s\n", cluster.FeatureNewest, runtime.Version(), runtime.GOOS, runtime.GOARCH, Compatible)
 	_, err := io.WriteString(out, text)
 	return err
 }

@@ -6,11 +6,5 @@ package cluster
 // lowered. A member that does not understand it is refused by the others.
 type Feature uint64
 
-// The feature levels.
-const (
-	// Feature1 is the level of the first release, and of every new cluster.
-	Feature1 Feature = 1
-
-	// FeatureNewest is the highest level that this binary can run at.
-	FeatureNewest = Feature1
-)
+// Feature1 is the level of the first release, and of every new cluster.
+const Feature1 Feature = 1

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
 // The environment variables that steer the tests.
@@ -84,16 +85,21 @@ func okapi(dir string) (string, error) {
 	if name := os.Getenv(EnvBinary); name != "" {
 		return filepath.Abs(name)
 	}
-	root, err := projectRoot()
+	root, err := ProjectRoot()
 	if err != nil {
 		return "", err
 	}
-	return build(root, filepath.Join(dir, "okapi"), "./cmd/okapi")
+	return BuildOkapi(root, filepath.Join(dir, "okapi"))
+}
+
+// BuildOkapi builds the server from the sources in a folder into a file, with more flags for "go build", and returns the file.
+func BuildOkapi(sources, to string, flags ...string) (string, error) {
+	return build(sources, to, "./cmd/okapi", flags...)
 }
 
 // Etcdutl builds etcd's tool for files, of the version of etcd itself, in the folder dir.
 func Etcdutl(dir string) (string, error) {
-	root, err := projectRoot()
+	root, err := ProjectRoot()
 	if err != nil {
 		return "", err
 	}
@@ -105,7 +111,7 @@ func etcd(dir string) (string, error) {
 	if name := os.Getenv(EnvEtcd); name != "" {
 		return filepath.Abs(name)
 	}
-	root, err := projectRoot()
+	root, err := ProjectRoot()
 	if err != nil {
 		return "", err
 	}
@@ -136,8 +142,8 @@ func zkCli() (string, error) {
 	return name, nil
 }
 
-func build(from, to, pkg string) (string, error) {
-	cmd := exec.Command("go", "build", "-o", to, pkg)
+func build(from, to, pkg string, flags ...string) (string, error) {
+	cmd := exec.Command("go", slices.Concat([]string{"build"}, flags, []string{"-o", to, pkg})...)
 	cmd.Dir = from
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
@@ -145,8 +151,8 @@ func build(from, to, pkg string) (string, error) {
 	return to, nil
 }
 
-// projectRoot finds the folder of the product's module: the nearest one above that has cmd/okapi.
-func projectRoot() (string, error) {
+// ProjectRoot finds the folder of the product's module: the nearest one above that has cmd/okapi.
+func ProjectRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -13,7 +13,7 @@ import (
 // Jars returns the folder with the Java libraries of the tests, which dev/jars knows. It is called from a folder of the
 // project. An error says what is missing.
 func Jars() (string, error) {
-	root, err := projectRoot()
+	root, err := ProjectRoot()
 	if err != nil {
 		return "", err
 	}
