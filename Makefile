@@ -9,6 +9,8 @@ SEED  ?=
 OPS ?= 100000
 # make show-cluster-1 FAULTS=500 SEED=7 makes more faults, of another seed.
 FAULTS ?= 50
+# make show-cluster-2 KEYS=1000000 lets members that are added catch up with more.
+KEYS ?= 200000
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 # make bench-compare ROUNDS=1 JSON=figures.json: one round only, and the figures for scripts too.
@@ -19,7 +21,7 @@ JSON   ?=
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
-	show-cluster-1 show-cluster-3 show-cluster-4 show-cluster-5
+	show-cluster-1 show-cluster-2 show-cluster-3 show-cluster-4 show-cluster-5 show-upgrade
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -143,6 +145,9 @@ show-cluster-1: ## FAULTS faults under load through both doors: nothing lost, no
 	cd test && OKAPI_REQUIRE_NETNS=1 ../dev/show TestFaults ./robustness -- \
 		-faults $(FAULTS) $(if $(SEED),-faults.seed $(SEED))
 
+show-cluster-2: ## 1 to 3 to 5 to 3 members under load by "okapi member", one of them lost, and an observer: how long a write waits
+	cd test && ../dev/show TestMembers ./robustness -- -members.keys $(KEYS)
+
 show-cluster-3: ## a member that missed a million dropped entries of the log comes back by a snapshot while the others serve
 	cd test && ../dev/show TestCatchUp ./robustness -- -catchup.entries 1000000 -catchup.clients 8
 
@@ -153,3 +158,6 @@ show-cluster-4: ## disks that are full, hang and fail: what clients see, what me
 
 show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
 	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))
+
+show-upgrade: ## the program of a cluster replaced under load, member by member, by one with a feature level more
+	cd test && ../dev/show TestNextLevel ./upgrade

@@ -58,7 +58,7 @@ func TestCatchUp(t *testing.T) {
 	r.comeBack(ctx)
 	endWrites()
 	writers.Wait()
-	r.compare(ctx)
+	compareMembers(ctx, t, "cluster-3", r.cluster.Members)
 	r.cluster.Terminate()
 }
 
@@ -224,35 +224,35 @@ func (r *catchUp) received() string {
 	return fmt.Sprintf("%d snapshots: %v", len(lines), lines)
 }
 
-// compare checks that all members hold the same.
-func (r *catchUp) compare(ctx context.Context) {
-	r.t.Helper()
+// compareMembers checks that all members hold the same, at one revision, and prints it under the name of a figure.
+func compareMembers(ctx context.Context, t *testing.T, figure string, members []*harness.Member) {
+	t.Helper()
 	var hashes []uint32
 	var contents []string
 	revision := int64(0)
-	for _, m := range r.cluster.Members {
-		c := catchUpClient(r.t, m)
+	for _, m := range members {
+		c := catchUpClient(t, m)
 		if _, err := c.Get(ctx, "any"); err != nil { // linearizable: the member has all that was acknowledged
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 		hash, err := c.HashKV(ctx, m.Client, revision)
 		if err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 		revision = hash.Header.Revision
 		hashes = append(hashes, hash.Hash)
 		all, err := c.Get(ctx, "/zk/", clientv3.WithPrefix(), clientv3.WithSerializable())
 		if err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 		all.Header = &pb.ResponseHeader{}
 		contents = append(contents, (*pb.RangeResponse)(all).String())
 		if hashes[0] != hash.Hash || contents[0] != contents[len(contents)-1] {
-			r.t.Errorf("%s holds something else than %s", m.Name, r.cluster.Members[0].Name)
+			t.Errorf("%s holds something else than %s", m.Name, members[0].Name)
 		}
 	}
-	r.t.Logf("cluster-3: %d members hold the same: hashes %x at revision %d, %d bytes of znodes compared",
-		len(hashes), hashes, revision, len(contents[0]))
+	t.Logf("%s: %d members hold the same: hashes %x at revision %d, %d bytes of znodes compared",
+		figure, len(hashes), hashes, revision, len(contents[0]))
 }
 
 // catchUpClient is an etcd client of one member.

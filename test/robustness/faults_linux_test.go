@@ -66,10 +66,11 @@ func TestFaults(t *testing.T) {
 	endKeeping()
 	r.keeping.Wait()
 	r.report()
-	r.judge(h)
-	if t.Failed() {
+	if judge(t, h); t.Failed() {
 		r.keep(h)
+		return
 	}
+	tellLies(t, h)
 }
 
 // faultKinds are what can happen. The kill of a leader is drawn apart, for it has limits to keep.
@@ -212,19 +213,16 @@ func (r *faultRun) duration(kind string) time.Duration {
 	return r.between(time.Second, 5*time.Second)
 }
 
-// judge has the history checked, and then the checkers.
-func (r *faultRun) judge(h *check.History) {
-	r.t.Helper()
+// judge has a history checked.
+func judge(t *testing.T, h *check.History) {
+	t.Helper()
 	for _, name := range check.Names() {
 		began := time.Now()
 		errs := check.Checkers[name](h)
 		for _, err := range errs {
-			r.t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v", name, err)
 		}
-		r.t.Logf("checked in %v: %s", time.Since(began).Round(time.Millisecond), name)
-	}
-	if !r.t.Failed() {
-		tellLies(r.t, h)
+		t.Logf("checked in %v: %s", time.Since(began).Round(time.Millisecond), name)
 	}
 }
 

@@ -192,7 +192,7 @@ func (r *faultRun) report() {
 			kind, len(g), ms(g[0]), ms(median(g)), ms(g[len(g)-1]))
 	}
 	r.t.Logf("cluster-1: seed %d, %d faults in %v", *faultSeed, len(r.faults), r.now().Round(time.Second))
-	r.reportCalls()
+	r.reportCalls("cluster-1")
 	kills := slices.Sorted(slices.Values(gaps[leaderKilled]))
 	r.t.Logf("cluster-1: leaders killed, each: %v", rounded(kills))
 	if len(kills) < enoughKills {
@@ -207,8 +207,8 @@ func (r *faultRun) report() {
 	}
 }
 
-// reportCalls prints how calls ended, and how sessions and leases did.
-func (r *faultRun) reportCalls() {
+// reportCalls prints how calls ended, and how sessions and leases did, under the name of a figure.
+func (r *faultRun) reportCalls(figure string) {
 	for _, door := range []string{"etcd", "ZooKeeper"} {
 		counts, writes := [4]int{}, 0
 		for _, o := range r.operations {
@@ -219,7 +219,7 @@ func (r *faultRun) reportCalls() {
 				}
 			}
 		}
-		r.t.Logf("cluster-1: %s: %d calls answered (%d writes acknowledged, %d refused), %d not done, %d unknown", door,
+		r.t.Logf("%s: %s: %d calls answered (%d writes acknowledged, %d refused), %d not done, %d unknown", figure, door,
 			counts[check.Done]+counts[check.Refused], writes, counts[check.Refused], counts[check.NotDone], counts[check.Unknown])
 	}
 	fates := map[string]int{}
@@ -230,7 +230,7 @@ func (r *faultRun) reportCalls() {
 		}
 		fates[fmt.Sprintf("%s %s", map[bool]string{true: "sessions", false: "leases"}[o.Session], fate)]++
 	}
-	r.t.Logf("cluster-1: %v", fates)
+	r.t.Logf("%s: %v", figure, fates)
 }
 
 func rounded(ds []time.Duration) (out []time.Duration) {
