@@ -79,6 +79,9 @@ func (t *memberTool) add() *cobra.Command {
 		if observer {
 			role = "observer"
 		}
+		if err := t.checkName(ctx, args[0], 0); err != nil {
+			return err
+		}
 		members, err := t.change(ctx, admin.MemberChange{Action: "add", Role: role, PeerURLs: urls})
 		if err != nil {
 			return err
@@ -136,6 +139,9 @@ func (t *memberTool) replace() *cobra.Command {
 	cmd := t.command("replace LOST NAME", "Remove a member that is lost and add a learner in its place, in one change", 2, func(ctx context.Context, args []string) error {
 		lost, err := t.find(ctx, args[0])
 		if err != nil {
+			return err
+		}
+		if err := t.checkName(ctx, args[1], lost.ID); err != nil {
 			return err
 		}
 		members, err := t.change(ctx,
@@ -217,6 +223,21 @@ func (t *memberTool) find(ctx context.Context, who string) (admin.Member, error)
 		return found[0], nil
 	}
 	return admin.Member{}, fmt.Errorf("%d members have the name %q: use an id, see okapi member list", len(found), who)
+}
+
+// checkName refuses the name of a new member if one other than lost has it: neither could be named then, and the new one could not
+// join with the flags that name both.
+func (t *memberTool) checkName(ctx context.Context, name string, lost admin.ID) error {
+	members, err := t.members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range members.Members {
+		if m.Name == name && m.ID != lost {
+			return fmt.Errorf("member %x has the name %q: choose another name", uint64(m.ID), name)
+		}
+	}
+	return nil
 }
 
 // problemError is what a member answered.

@@ -136,6 +136,7 @@ func TestMemberChanges(t *testing.T) {
 		{"remove n2", `{"action":"remove","id":"b"}`},
 		{"remove CAFE", `{"action":"remove","id":"cafe"}`},
 		{"update n1 --peer-urls http://h1:9", `{"action":"urls","id":"a","peer_urls":["http://h1:9"]}`},
+		{"replace n1 n1 --peer-urls http://h1:1", `{"action":"remove","id":"a"},{"action":"add","role":"learner","peer_urls":["http://h1:1"]}`},
 		{"replace n1 n4 --peer-urls http://h1:1", `{"action":"remove","id":"a"},{"action":"add","role":"learner","peer_urls":["http://h1:1"]}`},
 	} {
 		follower, _ := threeMembers(t)
@@ -247,6 +248,8 @@ func TestMemberRefusals(t *testing.T) {
 		{follower.URL, "remove", "okapi member remove takes 1 arguments, but got 0: see okapi member remove --help"},
 		{follower.URL, "replace n1", "okapi member replace takes 2 arguments, but got 1: see okapi member replace --help"},
 		{follower.URL, "list n1", "okapi member list takes 0 arguments, but got 1: see okapi member list --help"},
+		{follower.URL, "add n1 --peer-urls http://h9:1", `member a has the name "n1": choose another name`},
+		{follower.URL, "replace n2 n1 --peer-urls http://h9:1", `member a has the name "n1": choose another name`},
 		{follower.URL, "list --all", "unknown flag: --all"},
 		{nobody, "list", "no member answers: is one running at --endpoints " + nobody + "? ask: "},
 		{nobody, "move-leader n1", "no member answers: is one running at --endpoints " + nobody + "?"},
