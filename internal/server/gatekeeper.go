@@ -51,6 +51,20 @@ func (g *gatekeeper) admit(c transport.Caller) error {
 	return nil
 }
 
+// mayLink decides whether a caller may have a link, as far as the membership, the feature level and the number of strangers say.
+func mayLink(c transport.Caller, members state.Membership, level uint64, strangers int) error {
+	_, belongs := members.ByID(c.ID)
+	switch {
+	case !belongs && !c.Known && members.WasRemoved(c.ID):
+		return transport.ErrRemoved
+	case c.Feature < level:
+		return transport.ErrFeature
+	case !belongs && !c.Known && strangers >= strangersMax:
+		return errStranger
+	}
+	return nil
+}
+
 var errNotServing = errors.New("the member that was asked does not serve yet")
 
 var errStranger = errors.New("not a member that this one knows, and too many of these are linked already")

@@ -39,3 +39,31 @@ func TestCommonLevel(t *testing.T) {
 		}
 	}
 }
+
+// TestMayLink: who was removed or is too old is told so, and strangers are few.
+func TestMayLink(t *testing.T) {
+	members := state.NewMembership([]state.Member{{ID: 1}, {ID: 2}})
+	members.Removed = []uint64{8, 9}
+	for _, c := range []struct {
+		name      string
+		caller    transport.Caller
+		strangers int
+		want      error
+	}{
+		{"a member", transport.Caller{ID: 2, Known: true, Feature: 3}, 0, nil},
+		{"a newer member", transport.Caller{ID: 2, Known: true, Feature: 4}, 0, nil},
+		{"an older member", transport.Caller{ID: 2, Known: true, Feature: 2}, 0, transport.ErrFeature},
+		{"a member of before there were levels", transport.Caller{ID: 2, Known: true}, 0, transport.ErrFeature},
+		{"a member, and many strangers", transport.Caller{ID: 2, Known: true, Feature: 3}, strangersMax, nil},
+		{"one that was removed", transport.Caller{ID: 9, Feature: 3}, 0, transport.ErrRemoved},
+		{"one that was removed and is old", transport.Caller{ID: 9, Feature: 1}, 0, transport.ErrRemoved},
+		{"one that was removed, as long as raft counts on it", transport.Caller{ID: 9, Known: true, Feature: 3}, 0, nil},
+		{"a stranger", transport.Caller{ID: 5, Feature: 3}, strangersMax - 1, nil},
+		{"one stranger too many", transport.Caller{ID: 5, Feature: 3}, strangersMax, errStranger},
+		{"an old stranger", transport.Caller{ID: 5, Feature: 2}, 0, transport.ErrFeature},
+	} {
+		if got := mayLink(c.caller, members, 3, c.strangers); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
