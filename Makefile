@@ -159,5 +159,6 @@ show-cluster-4: ## disks that are full, hang and fail: what clients see, what me
 show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
 	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))
 
-show-upgrade: ## the program of a cluster replaced under load, member by member, by one with a feature level more
-	cd test && ../dev/show TestNextLevel ./upgrade
+show-upgrade: ## the program of a cluster replaced under load, member by member: by one with a feature level more, and since the last release
+	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show \
+		'TestNextLevel$(if $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),|TestLastRelease)' ./upgrade
