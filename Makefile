@@ -120,7 +120,7 @@ show-etcd-4: ## 10,000 watches on one prefix and on distinct keys; 100,000 lease
 
 show-etcd-5: ## bad input: what no client should send, and too much of it; memory bounded, others unhurt; then the fuzz tests of the etcd door
 	cd test && ../dev/show TestBadInput ./robustness
-	dev/fuzz 5s ./internal/etcd
+	dev/fuzz 5s ./internal/etcd ./internal/etcd/rpc
 
 show-zk-1: ## go-zookeeper, kazoo, the C client, Curator and zkCli.sh: the same at a real ZooKeeper and at okapi
 	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show 'TestZKClient.*' ./conformance

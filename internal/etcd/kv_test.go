@@ -366,7 +366,7 @@ func TestChunkLen(t *testing.T) {
 
 // BenchmarkPut is a put through gRPC and loopback TCP with the fake behind it.
 func BenchmarkPut(b *testing.B) {
-	for _, workers := range []uint32{1, 64, 1024} {
+	for _, workers := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -374,7 +374,7 @@ func BenchmarkPut(b *testing.B) {
 			}
 			f := newFakeReplica()
 			f.result = &state.Result{Revision: 2, Body: &state.PutResult{}}
-			server := New(Options{Listeners: []net.Listener{l}, Replica: f, Leases: f, Upkeep: f, StreamWorkers: workers})
+			server := New(Options{Listeners: []net.Listener{l}, Replica: f, Leases: f, Upkeep: f, Workers: workers})
 			ctx, stop := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
 			go func() { ended <- server.Run(ctx) }()

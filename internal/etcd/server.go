@@ -18,10 +18,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	grpchealth "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/etcd/rpc"
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/telemetry"
 )
@@ -76,9 +76,8 @@ type Options struct {
 	MaxHalfOpen int
 	// DrainTimeout bounds how long Run waits, once told to stop, for calls that are under way. 5 s.
 	DrainTimeout time.Duration
-	// StreamWorkers is the number of goroutines kept ready for calls, whose grown stacks are used
-	// again; calls beyond it get a goroutine of their own. 64.
-	StreamWorkers uint32
+	// Workers is the number of goroutines kept ready for calls, whose grown stacks are used again. 1024.
+	Workers int
 
 	// Clock tells the time for the limits of handshakes. The clock of the operating system.
 	Clock clock.Clock
@@ -104,7 +103,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.HandshakeTimeout, 5*time.Second)
 	setDefault(&o.MaxHalfOpen, 1024)
 	setDefault(&o.DrainTimeout, 5*time.Second)
-	setDefault(&o.StreamWorkers, 64)
+	setDefault(&o.Workers, 1024)
 	if o.Clock == nil {
 		o.Clock = clock.Real{}
 	}
@@ -132,7 +131,7 @@ func setDefault[T comparable](field *T, value T) {
 type Server struct {
 	options Options
 	front   *front
-	grpc    *grpc.Server
+	grpc    *rpc.Server
 	health  *grpchealth.Server
 	http    *http.Server
 	// draining is closed when streams that have no end of their own are to end.
@@ -207,21 +206,23 @@ const (
 const headerListBytesMax = 1 << 20
 
 // newGRPC makes the gRPC server, with etcd's limits.
-func newGRPC(o Options, counted *calls) *grpc.Server {
-	return grpc.NewServer(
-		grpc.Creds(&outboxes{TransportCredentials: insecure.NewCredentials()}),
-		grpc.ForceServerCodecV2(newCountedCodec(o.Metrics)),
-		grpc.UnaryInterceptor(counted.unary),
-		grpc.StreamInterceptor(counted.stream),
-		grpc.MaxRecvMsgSize(o.MaxRequestBytes+receiveOverheadBytes),
-		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxHeaderListSize(headerListBytesMax),
-		grpc.MaxConcurrentStreams(o.MaxConcurrentStreams),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
-		grpc.ConnectionTimeout(o.HandshakeTimeout),
-		grpc.NumStreamWorkers(o.StreamWorkers),
-	)
+func newGRPC(o Options, counted *calls) *rpc.Server {
+	return rpc.NewServer(rpc.Options{
+		Credentials:       &outboxes{TransportCredentials: insecure.NewCredentials()},
+		Codec:             newCountedCodec(o.Metrics),
+		Unary:             counted.unary,
+		Stream:            counted.stream,
+		MessageBytesMax:   o.MaxRequestBytes + receiveOverheadBytes,
+		HeaderBytesMax:    headerListBytesMax,
+		StreamsMax:        o.MaxConcurrentStreams,
+		HandshakeTimeout:  o.HandshakeTimeout,
+		PingMin:           keepaliveMinTime,
+		KeepaliveInterval: keepaliveInterval,
+		KeepaliveTimeout:  keepaliveTimeout,
+		Workers:           o.Workers,
+		Clock:             clock.Real{}, // sockets know no other
+		Logger:            o.Logger,
+	})
 }
 
 // The limits of the HTTP server. Its requests have no bodies worth the name.

@@ -19,7 +19,7 @@ var groups = map[string][]string{
 	"edge-core": {"internal/core/command", "internal/core/state", "internal/core/watch"},
 	"disk":      {"internal/wal", "internal/snapshot"},
 	"consensus": {"internal/cluster", "internal/transport", "internal/lessor", "internal/replica"},
-	"edge":      {"internal/auth", "internal/zk", "internal/zk/jute", "internal/etcd", "internal/admin"},
+	"edge":      {"internal/auth", "internal/zk", "internal/zk/jute", "internal/etcd", "internal/etcd/rpc", "internal/admin"},
 	"test":      {"internal/model", "internal/sim", "internal/tidy", "bench"},
 }
 
@@ -38,6 +38,7 @@ const (
 	whyConsensus = "the member stands on core and disk and knows no protocol of clients"
 	whyEdge      = "an adapter reaches the member through an interface that it defines itself, and knows no other adapter"
 	whyJute      = "a codec knows bytes, not servers"
+	whyRPC       = "a protocol knows calls, not what they are about"
 	whyTop       = "composition sees what is below it; nothing sees cli but the command"
 	whyTests     = "tests may look at everything but the command"
 )
@@ -67,7 +68,8 @@ var layers = []layer{
 	{"internal/auth", "support edge-core internal/cluster", whyEdge},
 	{"internal/zk/jute", "internal/invariant", whyJute},
 	{"internal/zk", "support edge-core internal/cluster internal/auth internal/zk/jute", whyEdge},
-	{"internal/etcd", "support edge-core internal/cluster internal/auth", whyEdge},
+	{"internal/etcd/rpc", "internal/invariant internal/clock", whyRPC},
+	{"internal/etcd", "support edge-core internal/cluster internal/auth internal/etcd/rpc", whyEdge},
 	{"internal/admin", "support edge-core internal/cluster internal/auth", whyEdge},
 
 	{"internal/config", "support core disk consensus edge", whyTop},
@@ -160,15 +162,16 @@ type dependency struct {
 var dependencies = []dependency{
 	{"go.etcd.io/raft/v3", "internal/replica internal/transport internal/wal internal/sim bench", false},
 	{"go.etcd.io/etcd/api/v3", "internal/etcd", true},
-	{"google.golang.org/grpc", "internal/etcd", true},
+	{"google.golang.org/grpc", "internal/etcd internal/etcd/rpc", true},
 	{"google.golang.org/genproto", "internal/etcd", true},
-	{"google.golang.org/protobuf", "internal/etcd internal/replica internal/transport internal/wal internal/sim", true},
+	{"google.golang.org/protobuf", "internal/etcd internal/etcd/rpc internal/replica internal/transport internal/wal internal/sim", true},
 	{"github.com/prometheus/client_golang", "internal/telemetry internal/etcd", true},
 	{"github.com/klauspost/compress", "internal/snapshot", true},
 	{"github.com/spf13/cobra", "internal/cli", false},
 	{"github.com/spf13/pflag", "internal/cli", false},
 	{"sigs.k8s.io/yaml", "internal/config", true},
 	{"golang.org/x/sync/semaphore", "internal/replica", true},
+	{"golang.org/x/net", "internal/etcd/rpc", true},
 	{"golang.org/x/sys", "internal/vfs", true},
 
 	{"github.com/google/go-cmp", "test", true},
