@@ -180,6 +180,9 @@ func (c *conn) read() error {
 
 // tolerate ends the stream that an error is about; what is left concerns the connection.
 func (c *conn) tolerate(err error) error {
+	if err == nil {
+		return nil // which is nearly always so, and costs nothing
+	}
 	var broken http2.StreamError
 	if errors.As(err, &broken) {
 		c.reset(broken.StreamID, broken.Code)
