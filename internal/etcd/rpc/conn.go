@@ -120,7 +120,7 @@ func (c *conn) open() error {
 		Addr: raw.RemoteAddr(), LocalAddr: raw.LocalAddr(), AuthInfo: info,
 	}))
 	c.replies = newHeadWriter()
-	in := bufio.NewReaderSize(listener{c}, readBytes)
+	in := bufio.NewReaderSize(hearing{c}, readBytes)
 	c.framer = http2.NewFramer(io.Discard, in)
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(frameBytesMax)
@@ -141,14 +141,14 @@ func (c *conn) open() error {
 	return nil
 }
 
-// listener reads from the socket and notes when something came.
-type listener struct{ *conn }
+// hearing reads from the socket and notes when something came.
+type hearing struct{ *conn }
 
 // Read implements io.Reader.
-func (l listener) Read(b []byte) (int, error) {
-	n, err := l.raw.Read(b)
+func (h hearing) Read(b []byte) (int, error) {
+	n, err := h.raw.Read(b)
 	if n > 0 {
-		l.heard.Store(l.server.opts.Clock.Now().UnixNano())
+		h.heard.Store(h.server.opts.Clock.Now().UnixNano())
 	}
 	return n, err
 }
