@@ -262,6 +262,9 @@ func (r *frames) until(want func(f http2.Frame, fields map[string]string) bool) 
 			for _, field := range all {
 				fields[field.Name] = field.Value
 			}
+			if len(fields) != len(all) || fields[":status"] != "" && fields["content-type"] != "application/grpc" {
+				r.t.Errorf("the headers are %v", all)
+			}
 		}
 		if want(f, fields) {
 			return

@@ -157,22 +157,31 @@ func TestWindowOfTheConnection(t *testing.T) {
 		r.open(2*i+1, "/Echo/Same", false)
 		r.must(r.WriteData(2*i+1, true, packed(make([]byte, size))))
 	}
-	left, ended := calls*len(packed(make([]byte, size))), 0
+	got, ended, pinged := 0, 0, false
 	for ended < calls {
 		r.until(func(f http2.Frame, _ map[string]string) bool {
-			if d, ok := f.(*http2.DataFrame); ok {
-				left -= len(d.Data())
-				r.must(r.WriteWindowUpdate(0, uint32(len(d.Data()))))
+			switch f := f.(type) {
+			case *http2.DataFrame:
+				got += len(f.Data())
+				if got == windowBytes { // that is all it may send, until it is let send more
+					r.must(r.WritePing(false, [8]byte{1}))
+				} else if got > windowBytes && !pinged {
+					t.Fatalf("%d bytes have come, more than the window", got)
+				}
+			case *http2.PingFrame:
+				pinged = true
+				r.must(r.WriteWindowUpdate(0, 1<<20))
+			case *http2.HeadersFrame:
+				if f.StreamEnded() {
+					ended++
+				}
+				return f.StreamEnded()
 			}
-			h, ok := f.(*http2.HeadersFrame)
-			if ok && h.StreamEnded() {
-				ended++
-			}
-			return ok && h.StreamEnded()
+			return false
 		})
 	}
-	if left != 0 {
-		t.Errorf("%d bytes have not come", left)
+	if want := calls * len(packed(make([]byte, size))); got != want || !pinged {
+		t.Errorf("%d bytes have come, want %d", got, want)
 	}
 }
 
@@ -196,6 +205,34 @@ func TestTablesOfTheClient(t *testing.T) {
 			if got := r.status(id); got != want {
 				t.Errorf("table of %d, call %d: %s, want %s", size, i, got, want)
 			}
+		}
+	}
+}
+
+// TestKnownHeaders sends the same block again when the client's table has changed: it means something else then.
+func TestKnownHeaders(t *testing.T) {
+	r := start(t).raw(t)
+	id := uint32(1)
+	call := func(block []byte, want string) {
+		t.Helper()
+		r.must(r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true}))
+		if got := r.status(id); got != want {
+			t.Errorf("call %d: %s, want %s", id, got, want)
+		}
+		id += 2
+	}
+	const served, unknown = "13", "12" // the former for want of a message
+	for _, c := range []struct{ path, want string }{{"/Echo/Same", served}, {"/Echo/None", unknown}, {"/Echo/Wait", served}} {
+		literal := []byte{0x83, 0x86} // POST and http
+		for _, field := range []struct {
+			name  byte // its number in the table that everybody has; the value enters the other one
+			value string
+		}{{4, c.path}, {1, "x"}, {31, contentType}} {
+			literal = append(append(literal, 0x40|field.name, byte(len(field.value))), field.value...)
+		}
+		call(literal, c.want)
+		for range 3 {
+			call([]byte{0x83, 0x86, 0x80 | 64, 0x80 | 63, 0x80 | 62}, c.want)
 		}
 	}
 }
