@@ -99,7 +99,7 @@ func (n *notifier) start(p Publisher, s *sessions) (stop func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now, stop := p.Subscribe(func(p Publication) {
-		n.publish(&p)
+		n.publish(p)
 		s.follow(p.Sessions)
 	})
 	n.at = position{now.Seq, now.Zxid}
@@ -107,7 +107,7 @@ func (n *notifier) start(p Publisher, s *sessions) (stop func()) {
 }
 
 // publish tells of one command.
-func (n *notifier) publish(p *Publication) {
+func (n *notifier) publish(p Publication) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if p.Installed {
@@ -116,13 +116,18 @@ func (n *notifier) publish(p *Publication) {
 		}
 	}
 	n.at = position{p.Seq, p.Zxid}
-	if len(p.Events) == 0 || n.registry.Empty() {
-		return
+	if len(p.Events) > 0 && !n.registry.Empty() {
+		n.tell(p.Events, n.at)
 	}
-	ok := n.replica.ReadTree(p.Seq, p.Zxid, func(v state.View) {
+}
+
+// tell tells those who watch of events. It is apart because what it hands to the reader is allocated: most commands
+// concern nobody.
+func (n *notifier) tell(events []state.Event, at position) {
+	ok := n.replica.ReadTree(at.seq, at.zxid, func(v state.View) {
 		n.matching = v
-		for i := range p.Events {
-			n.match(&p.Events[i])
+		for i := range events {
+			n.match(&events[i])
 		}
 	})
 	invariant.Assert(ok, "the newest position can be read")
