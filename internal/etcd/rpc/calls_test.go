@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
@@ -186,6 +187,14 @@ func TestContextsEnd(t *testing.T) {
 			}
 		})
 	}
+	if err := f.dial(t).Invoke(soon(t), "/Echo/Leave", bytesOf(nil), new(wrapperspb.BytesValue)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-(<-f.echo.left).Done():
+	case <-soon(t).Done():
+		t.Error("the context of a call that was answered goes on")
+	}
 }
 
 // TestGracefulStop stops a server with calls under way: they are answered, and no others are taken.
@@ -216,6 +225,36 @@ func TestGracefulStop(t *testing.T) {
 	}
 	if err := errors.Join(s.CloseSend(), s.RecvMsg(new(wrapperspb.BytesValue))); !errors.Is(err, io.EOF) {
 		t.Errorf("the stream ended with %v", err)
+	}
+	<-stopped
+}
+
+// TestGracefulStopOfTheIdle stops a server whose client has no call under way: when it has heard of the end, it is left.
+func TestGracefulStopOfTheIdle(t *testing.T) {
+	f := start(t)
+	r := f.raw(t)
+	r.open(1, "/Echo/Leave", true)
+	r.status(1)
+	stopped := make(chan struct{})
+	go func() { f.GracefulStop(); close(stopped) }()
+	var last []uint32
+	for len(last) < 2 {
+		r.until(func(frame http2.Frame, _ map[string]string) bool {
+			switch frame := frame.(type) {
+			case *http2.PingFrame:
+				r.must(r.WritePing(true, frame.Data))
+			case *http2.GoAwayFrame:
+				last = append(last, frame.LastStreamID)
+				return true
+			}
+			return false
+		})
+	}
+	if !slices.Equal(last, []uint32{windowMax, 1}) {
+		t.Errorf("the last streams are %d", last)
+	}
+	if frame, err := r.ReadFrame(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the end comes %v (%v)", frame, err)
 	}
 	<-stopped
 }

@@ -36,6 +36,8 @@ const patience = 30 * time.Second
 type echo struct {
 	// began tells of each call of Wait, over of the end of each context there.
 	began, over chan error
+	// left has the contexts of calls of Leave.
+	left chan context.Context
 }
 
 func bytesOf(b []byte) *wrapperspb.BytesValue { return &wrapperspb.BytesValue{Value: b} }
@@ -65,6 +67,12 @@ func (e *echo) wait(ctx context.Context, _ *wrapperspb.BytesValue) (*wrapperspb.
 	<-ctx.Done()
 	e.over <- ctx.Err()
 	return nil, ctx.Err()
+}
+
+// leave answers, and leaves its context behind.
+func (e *echo) leave(ctx context.Context, in *wrapperspb.BytesValue) (*wrapperspb.BytesValue, error) {
+	e.left <- ctx
+	return in, nil
 }
 
 // down sends as many messages of 1000 bytes as it is told.
@@ -136,7 +144,7 @@ func streaming(name string, up, down bool, call func(*echo, grpc.ServerStream) e
 
 var echoService = grpc.ServiceDesc{
 	ServiceName: "Echo", HandlerType: (*any)(nil),
-	Methods: []grpc.MethodDesc{unary("Same", (*echo).same), unary("Wait", (*echo).wait)},
+	Methods: []grpc.MethodDesc{unary("Same", (*echo).same), unary("Wait", (*echo).wait), unary("Leave", (*echo).leave)},
 	Streams: []grpc.StreamDesc{
 		streaming("Down", false, true, (*echo).down), streaming("Up", true, false, (*echo).up), streaming("Both", true, true, (*echo).both),
 	},
@@ -164,7 +172,7 @@ func start(t testing.TB, change ...func(*Options)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{NewServer(o), &echo{make(chan error, 100), make(chan error, 100)}, l.Addr().String()}
+	f := &fixture{NewServer(o), &echo{make(chan error, 100), make(chan error, 100), make(chan context.Context, 100)}, l.Addr().String()}
 	f.RegisterService(&echoService, f.echo)
 	served := make(chan error)
 	go func() { served <- f.Serve(l) }()
