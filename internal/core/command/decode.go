@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -25,10 +26,9 @@ type decoder struct {
 	pos  int
 	err  error
 
-	// Arenas for the small slices inside commands. A slice handed out stays valid when the
-	// arena grows into a new array.
-	identities []Identity
-	acls       []ACL
+	// Lists that commands after one another share.
+	identities repeated[Identity]
+	acls       repeated[ACL]
 }
 
 // newDecoder checks the version byte.
@@ -218,15 +218,38 @@ func (d *decoder) caller(c *Caller) {
 
 // identityList reads identities; an empty list is nil.
 func (d *decoder) identityList() []Identity {
-	n := d.count("identities", minIdentity)
-	if n == 0 {
-		return nil
+	return d.identities.next(d, func() []Identity {
+		n := d.count("identities", minIdentity)
+		if n == 0 {
+			return nil
+		}
+		list := make([]Identity, 0, n)
+		for ; n > 0 && d.err == nil; n-- {
+			list = append(list, Identity{Scheme: d.string("scheme"), ID: d.string("id")})
+		}
+		return list
+	})
+}
+
+// repeated is a list that mostly stands several times in a batch, as the identities of one client or its access list do: what
+// is the same, byte by byte, as the one before is not decoded again.
+type repeated[T any] struct {
+	encoded []byte
+	list    []T
+}
+
+// next returns the list that stands at the position of d, which read decodes.
+func (r *repeated[T]) next(d *decoder, read func() []T) []T {
+	if rest := d.data[d.pos:]; d.err == nil && len(r.encoded) > 0 && bytes.HasPrefix(rest, r.encoded) {
+		d.pos += len(r.encoded)
+		return r.list
 	}
-	first := len(d.identities)
-	for ; n > 0 && d.err == nil; n-- {
-		d.identities = append(d.identities, Identity{Scheme: d.string("scheme"), ID: d.string("id")})
+	start := d.pos
+	list := read()
+	if d.err == nil {
+		r.encoded, r.list = d.data[start:d.pos], list
 	}
-	return d.identities[first:len(d.identities):len(d.identities)]
+	return list
 }
 
 // command reads kind and fields. depth counts the Txns around it.
@@ -382,15 +405,17 @@ func (d *decoder) commands(what string, where place, depth int) []Command {
 
 // acl reads an access list; an empty one is nil.
 func (d *decoder) acl() []ACL {
-	n := d.count("acl", minACL)
-	if n == 0 {
-		return nil
-	}
-	first := len(d.acls)
-	for ; n > 0 && d.err == nil; n-- {
-		d.acls = append(d.acls, ACL{Perms: Permission(d.int32("perms")), Scheme: d.string("scheme"), ID: d.string("id")})
-	}
-	return d.acls[first:len(d.acls):len(d.acls)]
+	return d.acls.next(d, func() []ACL {
+		n := d.count("acl", minACL)
+		if n == 0 {
+			return nil
+		}
+		list := make([]ACL, 0, n)
+		for ; n > 0 && d.err == nil; n-- {
+			list = append(list, ACL{Perms: Permission(d.int32("perms")), Scheme: d.string("scheme"), ID: d.string("id")})
+		}
+		return list
+	})
 }
 
 func (d *decoder) password() (p [PasswordSize]byte) {
