@@ -27,7 +27,7 @@ type Config struct {
 	Name string
 	// DataDir is the folder that holds everything durable; it belongs to this member alone.
 	DataDir string
-	// SnapshotBytes is how many bytes of log are written between two snapshots.
+	// SnapshotBytes is how many bytes of log are written between two snapshots at least.
 	SnapshotBytes int64
 	// SnapshotRate bounds, in bytes a second, a snapshot that is sent to another member; 0 is no bound.
 	SnapshotRate int64

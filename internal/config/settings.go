@@ -52,7 +52,7 @@ func (c *Config) memberRows() []row {
 		{"config-file", groupMember, "YAML file with settings; its keys are the names of the flags.", "", text{&c.ConfigFile}},
 		{"name", groupMember, "Name of this member, one of those in --initial-cluster.", "", text{&c.Name}},
 		{"data-dir", groupMember, "Folder for everything durable; it belongs to this member alone.", "", text{&c.DataDir}},
-		{"snapshot-bytes", groupMember, "Bytes of log between two snapshots.", "", size{&c.SnapshotBytes}},
+		{"snapshot-bytes", groupMember, "Least bytes of log between two snapshots; half of what there is to store, if that is more.", "", size{&c.SnapshotBytes}},
 		{"snapshot-rate", groupMember, "Bound, in bytes a second, on a snapshot that is sent to a member that lags; 0 is no bound.", "", size{&c.SnapshotRate}},
 		{"disk-reserve", groupMember, "Free bytes on the disk of --data-dir below which this member calls it low; when too few members have more, what grows is refused until they have. 0 turns that off.", "", size{&c.DiskReserveBytes}},
 		{"log-level", groupMember, "Least severity to log: debug, info, warn or error.", "", text{&c.LogLevel}},

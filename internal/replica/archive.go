@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/snapshot"
 	"github.com/okapi-kv/okapi/internal/vfs"
 )
@@ -67,7 +68,30 @@ func (a *archive) due() bool {
 	if a.r.Status().DiskLow && a.r.opts.Disk.Log.Written.Load()-a.written >= uint64(a.r.opts.DiskReserve/4) {
 		return true
 	}
-	return a.r.applier.Logged() >= a.r.opts.SnapshotBytes
+	logged := a.r.applier.Logged()
+	return logged >= a.r.opts.SnapshotBytes && logged >= a.enough()
+}
+
+// enough is how many bytes of log are worth a snapshot: half of what it has to hold, at least. So snapshots cost each write
+// the same however much there is, and a restart reads at most half as much log as state. Members take theirs at different
+// times, up to half as much later, and the leader last: who is busy with one answers a little slower.
+func (a *archive) enough() uint64 {
+	var live int64
+	a.r.store.Read(func(v state.View) {
+		sizes := v.Sizes()
+		live = sizes.PlainLive + sizes.TreeLive
+	})
+	s := a.r.Status()
+	members := uint64(max(1, len(s.Members.Members)))
+	place := uint64(0)
+	for place+1 < members && s.Members.Members[place].ID != s.ID {
+		place++
+	}
+	if s.Leads {
+		place = members
+	}
+	least := max(a.r.opts.SnapshotBytes, uint64(live)/2)
+	return least + least*place/(2*members)
 }
 
 // run writes snapshots while the member serves. A snapshot that cannot be written is reported and

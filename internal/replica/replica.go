@@ -37,7 +37,7 @@ type Options struct {
 	// TickMS is the heartbeat interval; a leader is missed after ElectionTicks of them.
 	TickMS        int64
 	ElectionTicks int
-	// SnapshotBytes is how many bytes of log lie between snapshots.
+	// SnapshotBytes is how many bytes of log lie between snapshots at least.
 	SnapshotBytes uint64
 	// DiskReserve is below how much free space, in bytes, this member calls its disk low; 0 never.
 	DiskReserve int64

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -14,19 +15,21 @@ import (
 )
 
 // How much garbage may gather before it is collected. The store is a large live heap that changes slowly: Go's 100 per
-// cent of what lives would double its memory, so it is gcPercentMin, and each collection is paid for by less. But a
-// collection of a small heap gives little back and comes often: with 20 per cent, a member with a few thousand
-// keys spent half of its processor time on it. So headroomBytes may gather in any case, up to gcPercentMax: a
-// heap that grows fast may be collected once with the setting of the collection before.
+// cent of what lives would double its memory. A fixed amount would make collections, each of which walks all that lives,
+// the dearer the more keys there are. Where neither memory nor time is to be wasted, the garbage grows with the square root of
+// what lives (Kirisame et al., Optimal Heap Limits for Reducing Browser Memory Use, 2022): 90 MiB at 64 MiB, 202 at
+// 320, 362 at 1 GiB. It goes back to the system when the member is idle (runTrimmer). A heap that grows fast may be
+// collected once with the setting of the collection before, so there is a most, too.
 const (
 	gcPercentMin  = 20
 	gcPercentMax  = 200
-	headroomBytes = 64 << 20
+	headroomBytes = 128 << 20
 )
 
 // gcPercent is the setting for a heap of which live bytes live.
 func gcPercent(live uint64) int {
-	return int(min(gcPercentMax, max(gcPercentMin, headroomBytes*100/max(live, 1))))
+	lives := max(1, float64(live))
+	return int(min(gcPercentMax, max(gcPercentMin, 100*math.Sqrt(lives*headroomBytes)/lives)))
 }
 
 // followHeap sets the collector anew after each collection, for which a finalizer is the only signal there is.
