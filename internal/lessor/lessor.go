@@ -19,7 +19,8 @@
 // # Invariants
 //
 // An id is never due before its whole TTL has passed since the last touch, because deadlines are rounded up
-// and a tick never counts for more than one. A process that was paused advances by one tick when it
+// and a tick never counts for more than one. A touch counts from the tick in which it happened at the latest, which may lie back:
+// the news of it may be old. It never takes time away. A process that was paused advances by one tick when it
 // wakes, not by the time that it missed, so it does not expire a world that it merely did not hear. An id
 // that was handed out as due is frozen: it is not handed out again, and touches do not revive it, until
 // the state machine has said what became of it.
@@ -86,13 +87,21 @@ func (l *Lessor) Reset() {
 	l.clearWheel()
 }
 
-// Touch gives ids their whole TTL again. Unknown and frozen ids are passed over.
-func (l *Lessor) Touch(ids []int64) {
-	for _, id := range ids {
-		if e := l.ids[id]; e != nil && !e.frozen {
-			e.deadline = max(e.deadline, l.now+e.ttl) // never sooner than a new leader promised
-		}
+// Now returns the tick under way, counted from the start of the Lessor.
+func (l *Lessor) Now() int64 { return l.now }
+
+// Touch gives id its whole TTL from the tick at on, or from the one under way if that is sooner. It passes over an id that is
+// unknown or frozen.
+func (l *Lessor) Touch(id, at int64) {
+	if e := l.ids[id]; e != nil && !e.frozen {
+		e.deadline = max(e.deadline, min(at, l.now)+e.ttl) // never sooner than a new leader promised
 	}
+}
+
+// Over tells whether the TTL of an id is known and shorter than so many ticks: a touch that lies so far back gives it nothing.
+func (l *Lessor) Over(id, ticks int64) bool {
+	e := l.ids[id]
+	return e != nil && ticks > e.ttl
 }
 
 // Promote starts the countdown on a new leader: everyone has the whole TTL and graceMS more, because
@@ -141,8 +150,8 @@ func (l *Lessor) Tick() []Due {
 	return due
 }
 
-// Remaining returns how many milliseconds of its TTL id has left at least, and false if it is unknown. The tick in which
-// it was last touched and the one under way count as over, as nobody knows how much of them is: a whole TTL is
+// Remaining returns how many milliseconds of its TTL id has left at least, and false if it is unknown. The tick from which
+// its last touch counts and the one under way count as over, as nobody knows how much of them is: a whole TTL is
 // left to nobody, and an id does not expire sooner than this says.
 func (l *Lessor) Remaining(id int64) (ms int64, ok bool) {
 	e := l.ids[id]

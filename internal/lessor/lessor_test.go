@@ -47,21 +47,26 @@ func TestWhenDue(t *testing.T) {
 		"shortened":      {func(l *lessor.Lessor) { l.Set(1, 5000, 6); l.Set(1, 1000, 7) }, one(11)},
 		"lengthened":     {func(l *lessor.Lessor) { l.Set(1, 1000, 6); l.Set(1, 5000, 7) }, one(51)},
 		"both":           {func(l *lessor.Lessor) { l.Set(1, 1000, 5); l.Set(1, 5000, 6); l.Set(1, 2000, 7) }, one(21)},
-		"touched":        {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 10); l.Touch([]int64{1}) }, one(11)},
+		"touched":        {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 10); l.Touch(1, 10) }, one(11)},
 		"touched often": {func(l *lessor.Lessor) {
 			l.Set(1, 1000, 7)
 			for range 100 {
 				run(l, 3)
-				l.Touch([]int64{1, 2})
+				l.Touch(1, l.Now())
+				l.Touch(2, l.Now())
 			}
 		}, one(11)},
-		"touched too late":   {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 11); l.Touch([]int64{1}) }, at{}},
-		"set when frozen":    {func(l *lessor.Lessor) { l.Set(1, 1000, 6); run(l, 11); l.Set(1, 500, 7) }, one(6)},
-		"forgotten":          {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Forget(1); l.Forget(2) }, at{}},
-		"forgotten and back": {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Forget(1); run(l, 5); l.Set(1, 1000, 7) }, one(11)},
-		"reset":              {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Reset() }, at{}},
-		"reset and back":     {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Reset(); l.Set(1, 1000, 7) }, one(11)},
-		"not leading":        {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Demote() }, at{}},
+		"touched a while ago": {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 10); l.Touch(1, 6) }, one(7)},
+		"touched long ago":    {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 8); l.Touch(1, -100) }, one(3)},
+		"old news after new":  {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 8); l.Touch(1, 8); l.Touch(1, 5) }, one(11)},
+		"touched in future":   {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 8); l.Touch(1, 1000) }, one(11)},
+		"touched too late":    {func(l *lessor.Lessor) { l.Set(1, 1000, 7); run(l, 11); l.Touch(1, l.Now()) }, at{}},
+		"set when frozen":     {func(l *lessor.Lessor) { l.Set(1, 1000, 6); run(l, 11); l.Set(1, 500, 7) }, one(6)},
+		"forgotten":           {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Forget(1); l.Forget(2) }, at{}},
+		"forgotten and back":  {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Forget(1); run(l, 5); l.Set(1, 1000, 7) }, one(11)},
+		"reset":               {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Reset() }, at{}},
+		"reset and back":      {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Reset(); l.Set(1, 1000, 7) }, one(11)},
+		"not leading":         {func(l *lessor.Lessor) { l.Set(1, 1000, 7); l.Demote() }, at{}},
 		"leading again": {func(l *lessor.Lessor) {
 			l.Set(1, 1000, 7)
 			l.Demote()
@@ -74,13 +79,13 @@ func TestWhenDue(t *testing.T) {
 			l.Set(1, 1000, 7)
 			l.Promote(1000)
 			run(l, 3)
-			l.Touch([]int64{1})
+			l.Touch(1, l.Now())
 		}, one(18)},
 		"touch after the grace": {func(l *lessor.Lessor) {
 			l.Set(1, 1000, 7)
 			l.Promote(1000)
 			run(l, 13)
-			l.Touch([]int64{1})
+			l.Touch(1, l.Now())
 		}, one(11)},
 		"in order of id": {func(l *lessor.Lessor) {
 			for _, id := range []int64{3, -1, 2} {
@@ -115,6 +120,15 @@ func TestRemaining(t *testing.T) {
 	}
 	if _, ok := l.Remaining(2); ok || l.Frozen(2) {
 		t.Error("Remaining knows an id that was never set")
+	}
+}
+
+// TestOver: nobody is given up before his whole TTL has passed, nor who is not known.
+func TestOver(t *testing.T) {
+	l := leader()
+	l.Set(1, 1000, 1)
+	if l.Over(1, 11) || !l.Over(1, 12) || l.Over(2, 1000) {
+		t.Errorf("a TTL of 1 s is over after 11 ticks of 100 ms: %v, after 12: %v; that of an unknown id: %v", l.Over(1, 11), l.Over(1, 12), l.Over(2, 1000))
 	}
 }
 
@@ -179,12 +193,10 @@ func TestAgainstModel(t *testing.T) {
 				m.ids[i] = &modelEntry{ttl: ticksOf(ms) + 1, due: m.now + ticksOf(ms) + 1, generation: generation}
 			},
 			"touch": func(t *rapid.T) {
-				ids := rapid.SliceOfN(id, 1, 4).Draw(t, "ids")
-				l.Touch(ids)
-				for _, i := range ids {
-					if e := m.ids[i]; e != nil && !e.frozen {
-						e.due = max(e.due, m.now+e.ttl)
-					}
+				i, at := id.Draw(t, "id"), m.now+rapid.Int64Range(-30, 30).Draw(t, "after now")
+				l.Touch(i, at)
+				if e := m.ids[i]; e != nil && !e.frozen {
+					e.due = max(e.due, min(at, m.now)+e.ttl)
 				}
 			},
 			"forget": func(t *rapid.T) {
@@ -227,7 +239,7 @@ func TestNoLeak(t *testing.T) {
 			l.Tick()
 		},
 		"ever shorter":  func(l *lessor.Lessor, i int) { l.Set(1, year-int64(i)*tickMS, uint64(i)) },
-		"touched":       func(l *lessor.Lessor, _ int) { l.Set(1, 2*tickMS, 1); l.Touch([]int64{1}); l.Tick() },
+		"touched":       func(l *lessor.Lessor, _ int) { l.Set(1, 2*tickMS, 1); l.Touch(1, l.Now()); l.Tick() },
 		"term for term": func(l *lessor.Lessor, _ int) { l.Set(1, year, 1); l.Demote(); l.Promote(0) },
 		"following": func(l *lessor.Lessor, i int) {
 			if i == 0 {
@@ -260,7 +272,11 @@ func TestNoLeak(t *testing.T) {
 // TestTouchAllocatesNothing checks the path that every keep-alive takes.
 func TestTouchAllocatesNothing(t *testing.T) {
 	l, ids := filled(1000)
-	if n := testing.AllocsPerRun(100, func() { l.Touch(ids) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() {
+		for _, id := range ids {
+			l.Touch(id, l.Now())
+		}
+	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -282,7 +298,7 @@ func BenchmarkTouch(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				l.Touch(ids[i : i+1])
+				l.Touch(ids[i], l.Now())
 				if i++; i == n {
 					i = 0
 				}
@@ -298,7 +314,9 @@ func BenchmarkTickMoves(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		part := len(ids) / 50
 		from := i % 50 * part
-		l.Touch(ids[from : from+part])
+		for _, id := range ids[from : from+part] {
+			l.Touch(id, l.Now())
+		}
 		l.Tick()
 	}
 }

@@ -12,6 +12,7 @@ const asksMax = 16384
 type ask struct {
 	number uint64
 	at     int
+	asked  Time
 	id     int64
 	renew  bool
 	first  uint64 // the report that asked it first; 0: none yet, or not since the last answer
@@ -28,9 +29,9 @@ type asker struct {
 }
 
 // add takes the questions of a client.
-func (a *asker) add(in Ask) {
+func (a *asker) add(in Ask, now Time) {
 	for i, id := range in.IDs {
-		a.asks = append(a.asks, ask{number: in.Number, at: i, id: id, renew: in.Renew})
+		a.asks = append(a.asks, ask{number: in.Number, at: i, asked: now, id: id, renew: in.Renew})
 	}
 	a.fresh += len(in.IDs)
 }
@@ -68,7 +69,7 @@ func (a *asker) restart() {
 }
 
 // report returns what the report of that number is to ask: all that is not answered, as far as asksMax allows.
-func (a *asker) report(number uint64) (renew, look []int64) {
+func (a *asker) report(number uint64, r reckoning) (renew []dated, look []int64) {
 	room := asksMax - a.said
 	for i := range a.asks {
 		q := &a.asks[i]
@@ -82,7 +83,7 @@ func (a *asker) report(number uint64) (renew, look []int64) {
 			a.said++
 		}
 		if q.renew {
-			renew = append(renew, q.id)
+			renew = append(renew, dated{q.id, r.age(q.asked)})
 		} else {
 			look = append(look, q.id)
 		}

@@ -11,7 +11,11 @@ func renewAsk(number uint64, ids ...int64) Ask { return Ask{Number: number, IDs:
 
 func reported(t *testing.T, a *asker, number uint64, renew, look []int64) {
 	t.Helper()
-	r, l := a.report(number)
+	dates, l := a.report(number, reckoning{tickMS: 100})
+	var r []int64
+	for _, d := range dates {
+		r = append(r, d.id)
+	}
 	if diff := cmp.Diff([][]int64{renew, look}, [][]int64{r, l}); diff != "" {
 		t.Errorf("report %d (-want +got):\n%s", number, diff)
 	}
@@ -23,13 +27,13 @@ func TestAsker(t *testing.T) {
 	if a.ready() {
 		t.Error("a report is wanted for nothing")
 	}
-	a.add(renewAsk(1, 10, 11))
-	a.add(Ask{Number: 2, IDs: []int64{10}})
+	a.add(renewAsk(1, 10, 11), Time{})
+	a.add(Ask{Number: 2, IDs: []int64{10}}, Time{})
 	if !a.ready() {
 		t.Error("no report is wanted")
 	}
 	reported(t, &a, 5, []int64{10, 11}, []int64{10})
-	a.add(renewAsk(3, 10)) // too late for report 5
+	a.add(renewAsk(3, 10), Time{}) // too late for report 5
 	if a.ready() {
 		t.Error("a second report is wanted while one is under way")
 	}
@@ -44,7 +48,7 @@ func TestAsker(t *testing.T) {
 
 	// A tick repeats what is under way, and takes what is new along.
 	reported(t, &a, 6, []int64{10}, nil)
-	a.add(renewAsk(4, 12))
+	a.add(renewAsk(4, 12), Time{})
 	a.tick()
 	reported(t, &a, 7, []int64{10, 12}, nil)
 	if got := a.settle(&touchAck{report: 6, decided: true}); len(got) != 1 || got[0].Number != 3 || a.ready() {
@@ -54,7 +58,7 @@ func TestAsker(t *testing.T) {
 	if got := a.settle(&touchAck{report: 7, decided: true, open: []int64{12}}); len(got) > 0 || a.ready() {
 		t.Errorf("an open question is answered with %v; another report wanted: %v", got, a.ready())
 	}
-	a.add(renewAsk(5, 13))
+	a.add(renewAsk(5, 13), Time{})
 	reported(t, &a, 8, []int64{13}, nil)
 	if got := a.settle(&touchAck{report: 8, decided: true}); len(got) != 1 || got[0].Number != 5 {
 		t.Errorf("report 8 answers %v", got)
@@ -63,7 +67,7 @@ func TestAsker(t *testing.T) {
 	reported(t, &a, 9, []int64{12}, nil)
 
 	// Another leader is asked everything, an end answers, and what was given up is forgotten.
-	a.add(renewAsk(6, 14, 15))
+	a.add(renewAsk(6, 14, 15), Time{})
 	a.restart()
 	if !a.ready() {
 		t.Error("another leader is not asked at once")
@@ -89,7 +93,7 @@ func TestAskerBound(t *testing.T) {
 		total, answers, number := 0, 0, uint64(0)
 		for n := range rapid.IntRange(1, 8).Draw(t, "asks") {
 			ids := make([]int64, rapid.IntRange(1, asksMax).Draw(t, "ids"))
-			a.add(renewAsk(uint64(n+1), ids...))
+			a.add(renewAsk(uint64(n+1), ids...), Time{})
 			total += len(ids)
 		}
 		for steps := 0; answers < total; steps++ {
@@ -98,7 +102,7 @@ func TestAskerBound(t *testing.T) {
 			}
 			said := a.said
 			number++
-			renew, _ := a.report(number)
+			renew, _ := a.report(number, reckoning{tickMS: 100})
 			if len(renew) > asksMax || len(renew) < said || len(renew) != a.said {
 				t.Fatalf("report %d asks %d, %d were under way", number, len(renew), said)
 			}

@@ -20,7 +20,7 @@
 //	apply     apply.go      the committed entry is decoded and applied
 //	publish   publish.go    the new view becomes readable, then the waiter is told
 //
-// Beside that line stand the care for sessions and leases (duties.go) and what clients ask of the leader about
+// Beside that line stand the care for sessions and leases (duties.go, dating.go) and what clients ask of the leader about
 // them (inquire.go, asker.go), the care for snapshots (archive.go,
 // snapshot.go, boot.go), and for a log whose end was torn (cut.go).
 //

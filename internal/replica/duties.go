@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -12,7 +13,7 @@ import (
 // Sessions and leases stay alive by being heard of. Members gather whom they heard of and report it to
 // the leader, whose Lessor counts down. Reports are numbered; the leader's answer tells a member up to
 // when it may vouch for its clients: one that hears nothing from the leader must disconnect
-// them before the leader lets their sessions expire.
+// them before the leader lets their sessions expire. A report dates what it holds, because it may take long: dating.go.
 //
 // The leader answers, and vouches for its own clients, only after a read index round that began when it
 // had the reports: a leader that was paused may still believe in its office while another lets the
@@ -25,11 +26,12 @@ type keeper struct {
 	m      *Member
 	lessor *lessor.Lessor
 
-	touched   map[int64]uint64 // heard of here: the first report that said so, 0 if none yet
+	touched   map[int64]heard
 	asker     asker
-	report    uint64           // number of the last report
-	reportAt  map[uint64]int64 // MonotonicMS at which a report was sent
-	vouchedAt int64            // MonotonicMS at which the last confirmed report was sent
+	report    uint64          // number of the last report
+	reportAt  map[uint64]Time // at which a report was sent
+	vouchedAt int64           // MonotonicMS at which the last confirmed report was sent
+	fix       fix             // the newest report that was confirmed
 
 	// At the leader, by member: the newest report that is not confirmed, and the one that is but asks what cannot be
 	// answered yet.
@@ -40,6 +42,12 @@ type keeper struct {
 	proving   map[uint64][]lessor.Due
 	due       []lessor.Due // proven; to be proposed
 	lastProof uint64
+}
+
+// heard is when a client was last heard of here, and the first report that said so, 0 if none yet.
+type heard struct {
+	at    Time
+	first uint64
 }
 
 // vouching is the round with which a leader proves its office before it confirms reports.
@@ -60,7 +68,7 @@ type undecided struct {
 func newKeeper(m *Member) *keeper {
 	return &keeper{
 		m: m, lessor: lessor.New(m.opts.TickMS), report: m.opts.Incarnation << 20,
-		touched: make(map[int64]uint64), reportAt: make(map[uint64]int64), vouchedAt: -1 << 62,
+		touched: make(map[int64]heard), reportAt: make(map[uint64]Time), vouchedAt: -1 << 62,
 		reports: make(map[uint64]*touch), undecided: make(map[uint64]undecided),
 		proving: make(map[uint64][]lessor.Due), lastProof: proofBit,
 	}
@@ -92,27 +100,23 @@ const reportsKept = 64
 // touch notes sessions and leases whose clients were heard of here.
 func (k *keeper) touch(ids []int64) {
 	for _, id := range ids {
-		k.touched[id] = 0
+		k.touched[id] = heard{at: k.m.now}
 	}
 }
 
 // sendReport tells the leader whom we heard of, and asks what clients ask. An id stays in every report until one
-// of them is confirmed, so none is lost with a frame or a leader. An empty report goes too: the answer
+// of them is confirmed, so none is lost with a frame or a leader, or until its time is over by any clock. An empty report goes too: the answer
 // is what lets us vouch. A leader reports to itself.
 func (k *keeper) sendReport() {
 	if !k.m.leads() && !k.m.followsLeader() {
 		return
 	}
 	k.report++
-	k.reportAt[k.report] = k.m.now.MonotonicMS
+	k.reportAt[k.report] = k.m.now
 	delete(k.reportAt, k.report-reportsKept)
-	for id, first := range k.touched {
-		if first == 0 {
-			k.touched[id] = k.report
-		}
-	}
-	t := &touch{term: k.m.term(), report: k.report, low: k.m.space.low, ids: slices.Sorted(maps.Keys(k.touched))}
-	t.renew, t.look = k.asker.report(k.report)
+	r := k.reckon()
+	t := &touch{term: k.m.term(), report: k.report, low: k.m.space.low, tick: r.tick, ids: k.news(&r)}
+	t.renew, t.look = k.asker.report(k.report, r)
 	if k.m.leads() {
 		k.wanted = true
 		k.receiveTouch(k.m.id, t)
@@ -121,18 +125,51 @@ func (k *keeper) sendReport() {
 	k.m.send(k.m.soft.Lead, t.encode())
 }
 
+// news returns, in order, whom the report that is being made says to be heard of.
+func (k *keeper) news(r *reckoning) []dated {
+	if len(k.touched) == 0 {
+		return nil
+	}
+	all := make([]dated, 0, len(k.touched))
+	for id, h := range k.touched {
+		if k.lessor.Over(id, r.passed(h.at)) {
+			delete(k.touched, id)
+			continue
+		}
+		if h.first == 0 {
+			h.first = k.report
+			k.touched[id] = h
+		}
+		all = append(all, dated{id, r.age(h.at)})
+	}
+	slices.SortFunc(all, func(a, b dated) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
 // receiveTouch takes a member's report. The newest holds what those before it asked, if it is not answered.
 func (k *keeper) receiveTouch(from uint64, t *touch) {
 	if !k.m.leads() || t.term != k.m.term() {
 		return
 	}
-	k.lessor.Touch(t.ids)
-	k.lessor.Touch(t.renew)
+	t.heard = k.lessor.Now()
+	k.count(t, t.ids)
+	k.count(t, t.renew)
 	k.m.space.hear(from, t.low)
 	if last := k.reports[from]; last == nil || last.report < t.report {
 		k.reports[from] = t
 	}
 	k.wanted = k.wanted || t.asks()
+}
+
+// count gives ids their whole time from when they were heard of, by what their report says.
+func (k *keeper) count(t *touch, ids []dated) {
+	from := t.tick
+	if from == 0 {
+		from = t.heard
+	}
+	for _, d := range ids {
+		k.lessor.Touch(d.id, from-int64(d.age))
+	}
 }
 
 // beginVouching begins the proof behind the answers to all reports so far.
@@ -157,7 +194,7 @@ func (k *keeper) vouched(index uint64) {
 			k.confirm(member, a)
 			continue
 		}
-		k.confirm(member, &touchAck{term: k.m.term(), report: t.report})
+		k.confirm(member, &touchAck{term: k.m.term(), report: t.report, heard: t.heard})
 		k.undecided[member] = undecided{t, index}
 	}
 }
@@ -174,10 +211,9 @@ func (k *keeper) confirm(member uint64, a *touchAck) {
 
 // answer says what became of the ids that a report asks about; nil if that cannot be said before index is applied.
 //
-// An id that is known and not frozen has its whole time since the report came: either it was touched then, or it
-// was made since.
+// An id that is known and not frozen has its whole time since it was asked for: either that counts, or it was made since.
 func (k *keeper) answer(t *touch, index uint64) *touchAck {
-	a := &touchAck{term: t.term, report: t.report, decided: true}
+	a := &touchAck{term: t.term, report: t.report, heard: t.heard, decided: true}
 	for _, id := range t.look {
 		if ms, known := k.lessor.Remaining(id); known {
 			a.left = append(a.left, timeLeft{id, ms})
@@ -185,11 +221,11 @@ func (k *keeper) answer(t *touch, index uint64) *touchAck {
 			a.gone = append(a.gone, id)
 		}
 	}
-	for _, id := range t.renew {
-		if _, known := k.lessor.Remaining(id); !known {
-			a.gone = append(a.gone, id)
-		} else if k.lessor.Frozen(id) {
-			a.open = append(a.open, id)
+	for _, d := range t.renew {
+		if _, known := k.lessor.Remaining(d.id); !known {
+			a.gone = append(a.gone, d.id)
+		} else if k.lessor.Frozen(d.id) {
+			a.open = append(a.open, d.id)
 		}
 	}
 	if len(a.gone) > 0 && k.m.applied < index {
@@ -220,16 +256,19 @@ func (k *keeper) resign() {
 
 // receiveTouchAck takes the leader's word that a report counts, and its answers.
 func (k *keeper) receiveTouchAck(a *touchAck) {
-	at, ok := k.reportAt[a.report]
+	sent, ok := k.reportAt[a.report]
 	if !ok || a.term != k.m.term() {
 		return
 	}
-	if at >= k.vouchedAt { // not an answer that others have overtaken
+	if sent.MonotonicMS >= k.vouchedAt { // not an answer that others have overtaken
 		k.m.space.tell(a.full)
 	}
-	k.vouchedAt = max(k.vouchedAt, at)
-	for id, first := range k.touched {
-		if first != 0 && first <= a.report {
+	k.vouchedAt = max(k.vouchedAt, sent.MonotonicMS)
+	if k.fix.term != a.term || sent.MonotonicMS > k.fix.sent.MonotonicMS {
+		k.fix = fix{a.term, sent, a.heard}
+	}
+	for id, h := range k.touched {
+		if h.first != 0 && h.first <= a.report {
 			delete(k.touched, id)
 		}
 	}

@@ -52,10 +52,13 @@ type forwardAck struct {
 type touch struct {
 	term   uint64
 	report uint64
-	low    bool // the member's disk has less room than its reserve
-	ids    []int64
-	renew  []int64 // to be given their whole time again: the answer is waited for
+	low    bool  // the member's disk has less room than its reserve
+	tick   int64 // of the leader's Lessor, in which the report is sent at the latest; 0: not known
+	ids    []dated
+	renew  []dated // to be given their whole time again: the answer is waited for
 	look   []int64 // whose time left is asked
+
+	heard int64 // at the leader: the tick in which it came
 }
 
 // asks tells whether the report carries something to be answered.
@@ -64,6 +67,7 @@ func (t *touch) asks() bool { return len(t.renew)+len(t.look) > 0 }
 // touchAck confirms a report: its touches count from now on.
 type touchAck struct {
 	term, report uint64
+	heard        int64 // the tick of the leader's Lessor in which the report came
 	// decided says that what the report asks is answered too. What was to be renewed is, unless one of the lists
 	// has it.
 	decided bool
@@ -132,24 +136,22 @@ func decodeForwardAck(body []byte) (*forwardAck, error) {
 }
 
 func (t *touch) encode() []byte {
-	b := make([]byte, 0, 1+6*binary.MaxVarintLen64+8*(len(t.ids)+len(t.renew)+len(t.look)))
-	b = appendUvarints(append(b, byte(frameTouch)), t.term, t.report, flagBits(t.low))
-	for _, ids := range [][]int64{t.ids, t.renew, t.look} {
-		b = appendIDs(b, ids)
-	}
-	return b
+	b := make([]byte, 0, 1+7*binary.MaxVarintLen64+(8+2)*(len(t.ids)+len(t.renew))+8*len(t.look))
+	b = appendUvarints(append(b, byte(frameTouch)), t.term, t.report, flagBits(t.low), uint64(t.tick))
+	return appendIDs(appendDated(appendDated(b, t.ids), t.renew), t.look)
 }
 
 func decodeTouch(body []byte) (*touch, error) {
 	r := frameReader{rest: body}
 	t := &touch{term: r.uvarint(), report: r.uvarint()}
 	r.flags(&t.low)
-	t.ids, t.renew, t.look = r.ids(), r.ids(), r.ids()
+	t.tick = int64(r.uvarint())
+	t.ids, t.renew, t.look = r.dated(), r.dated(), r.ids()
 	return t, r.done()
 }
 
 func (a *touchAck) encode() []byte {
-	b := appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report, flagBits(a.decided, a.full))
+	b := appendUvarints([]byte{byte(frameTouchAck)}, a.term, a.report, uint64(a.heard), flagBits(a.decided, a.full))
 	b = appendIDs(appendIDs(b, a.gone), a.open)
 	b = binary.AppendUvarint(b, uint64(len(a.left)))
 	for _, l := range a.left {
@@ -161,7 +163,7 @@ func (a *touchAck) encode() []byte {
 
 func decodeTouchAck(body []byte) (*touchAck, error) {
 	r := frameReader{rest: body}
-	a := &touchAck{term: r.uvarint(), report: r.uvarint()}
+	a := &touchAck{term: r.uvarint(), report: r.uvarint(), heard: int64(r.uvarint())}
 	r.flags(&a.decided, &a.full)
 	a.gone, a.open = r.ids(), r.ids()
 	for range r.count(16) {
@@ -174,6 +176,14 @@ func appendIDs(b []byte, ids []int64) []byte {
 	b = binary.AppendUvarint(b, uint64(len(ids)))
 	for _, id := range ids {
 		b = binary.BigEndian.AppendUint64(b, uint64(id))
+	}
+	return b
+}
+
+func appendDated(b []byte, all []dated) []byte {
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for _, d := range all {
+		b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, uint64(d.id)), d.age)
 	}
 	return b
 }
@@ -249,6 +259,23 @@ func (r *frameReader) ids() []int64 {
 		ids[i] = r.int64()
 	}
 	return ids
+}
+
+// dated takes a list of ids with their ages; nil for an empty one.
+func (r *frameReader) dated() []dated {
+	n := r.count(8 + 1)
+	if n == 0 {
+		return nil
+	}
+	all := make([]dated, n)
+	for i := range all {
+		if len(r.rest) < 8 { // longer ages than count reckons with
+			r.bad = true
+			return nil
+		}
+		all[i] = dated{r.int64(), r.uvarint()}
+	}
+	return all
 }
 
 func (r *frameReader) bytes() []byte {

@@ -175,12 +175,12 @@ func TestAnswers(t *testing.T) {
 		want    *touchAck
 	}{
 		"nothing": {touch{}, 4, &touchAck{}},
-		"known":   {touch{renew: []int64{known}, look: []int64{known}}, 4, &touchAck{left: []timeLeft{{known, 800}}}},
-		"frozen": {touch{renew: []int64{frozen, known}, look: []int64{frozen}}, 4,
+		"known":   {touch{renew: []dated{{known, 0}}, look: []int64{known}}, 4, &touchAck{left: []timeLeft{{known, 800}}}},
+		"frozen": {touch{renew: []dated{{frozen, 0}, {known, 0}}, look: []int64{frozen}}, 4,
 			&touchAck{open: []int64{frozen}, left: []timeLeft{{frozen, 0}}}},
-		"unknown":             {touch{renew: []int64{unknown, known}}, 5, &touchAck{gone: []int64{unknown}}},
+		"unknown":             {touch{renew: []dated{{unknown, 0}, {known, 0}}}, 5, &touchAck{gone: []int64{unknown}}},
 		"unknown, look":       {touch{look: []int64{unknown}}, 6, &touchAck{gone: []int64{unknown}}},
-		"unknown as yet":      {touch{renew: []int64{known, unknown}}, 4, nil},
+		"unknown as yet":      {touch{renew: []dated{{known, 0}, {unknown, 0}}}, 4, nil},
 		"unknown as yet,look": {touch{look: []int64{unknown}}, 4, nil},
 	} {
 		k := &keeper{m: &Member{applied: c.applied}, lessor: l}

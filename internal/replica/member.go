@@ -175,7 +175,7 @@ func (m *Member) Step(now Time, in Input, fx *Effects) {
 	case Touched:
 		m.keeper.touch(in.IDs)
 	case Ask:
-		m.keeper.asker.add(in)
+		m.keeper.asker.add(in, now)
 	case GiveUp:
 		m.keeper.asker.giveUp(in.Number)
 	case Transfer:

@@ -196,9 +196,15 @@ func TestFrames(t *testing.T) {
 		ids := func(name string) []int64 {
 			return slices.Clip(append([]int64(nil), rapid.SliceOfN(rapid.Int64(), 0, 4).Draw(t, name)...))
 		}
-		to := &touch{term: u("term"), report: u("report"), ids: ids("ids"), renew: ids("renew"), look: ids("look")}
+		dates := func(name string) (all []dated) {
+			for _, id := range ids(name) {
+				all = append(all, dated{id, u("age")})
+			}
+			return all
+		}
+		to := &touch{term: u("term"), report: u("report"), tick: rapid.Int64().Draw(t, "tick"), ids: dates("ids"), renew: dates("renew"), look: ids("look")}
 		same(t, to.encode(), frameTouch, to, decodeTouch)
-		ta := &touchAck{term: u("term"), report: u("report"), decided: rapid.Bool().Draw(t, "decided"), gone: ids("gone"), open: ids("open")}
+		ta := &touchAck{term: u("term"), report: u("report"), heard: rapid.Int64().Draw(t, "heard"), decided: rapid.Bool().Draw(t, "decided"), gone: ids("gone"), open: ids("open")}
 		for _, id := range ids("left") {
 			ta.left = append(ta.left, timeLeft{id: id, ms: rapid.Int64().Draw(t, "ms")})
 		}
@@ -212,7 +218,7 @@ func same[T any](t *rapid.T, frame []byte, kind frameKind, want *T, decode func(
 	if err != nil || frameKind(frame[0]) != kind {
 		t.Fatalf("kind %d: %v", frame[0], err)
 	}
-	unexported := cmp.AllowUnexported(forward{}, forwardAck{}, touch{}, touchAck{}, timeLeft{})
+	unexported := cmp.AllowUnexported(forward{}, forwardAck{}, touch{}, touchAck{}, timeLeft{}, dated{})
 	if diff := cmp.Diff(want, got, unexported); diff != "" {
 		t.Fatal(diff)
 	}
@@ -229,7 +235,7 @@ func same[T any](t *rapid.T, frame []byte, kind frameKind, want *T, decode func(
 // FuzzFrame gives decoders whatever a peer may send.
 func FuzzFrame(f *testing.F) {
 	f.Add((&forward{term: 1, incarnation: 2, epoch: 3, seq: 4, proposals: [][]byte{{1}, nil}}).encode())
-	f.Add((&touch{term: 1, report: 2, ids: []int64{-1}, renew: []int64{3, 4}, look: []int64{5}}).encode())
+	f.Add((&touch{term: 1, report: 2, tick: 9, ids: []dated{{-1, 300}}, renew: []dated{{3, 0}, {4, 1}}, look: []int64{5}}).encode())
 	f.Add((&touchAck{decided: true, gone: []int64{1}, open: []int64{2}, left: []timeLeft{{3, 4}}}).encode())
 	f.Add((&forwardAck{}).encode())
 	f.Add(encodeConf(&raftpb.ConfState{Voters: []uint64{1, 2}, AutoLeave: proto.Bool(true)}))
