@@ -31,7 +31,8 @@ type checks struct {
 	probes                 map[uint64]int
 	done, notDone, unknown int
 	refused                int
-	elected                int64 // when a term first had a leader, the last time
+	elected                int64  // when a term first had a leader, the last time
+	term                   uint64 // the newest that had one
 	crashes, watched       int
 	changed                int      // times that the membership was
 	confs                  []confAt // in force, in order
@@ -61,6 +62,8 @@ type sessionCheck struct {
 	// leftAt is when the client asked how much time its lease has left, and left what it was told, in ms.
 	left, leftAt int64
 	endedAt      int64 // when it was first seen to end; 0: lives
+	exists       bool  // it was made
+	waited       int64 // ticks of leaders that count against its time; negative: extra time that a new leader gave
 }
 
 func newChecks() *checks {
@@ -81,7 +84,8 @@ func (c *checks) stepped(n *node) {
 	}
 	if _, ok := c.leaders[s.Term]; !ok {
 		c.world.note("n%d leads term %d", n.id, s.Term)
-		c.elected = c.world.now
+		c.elected, c.term = c.world.now, max(c.term, s.Term)
+		inOffice(c.sessions)
 		c.leaders[s.Term] = n.id
 	}
 }
@@ -193,11 +197,18 @@ func (c *checks) returned(what string, floor, seq uint64) {
 // began returns the highest position that anybody has been told so far.
 func (c *checks) began() uint64 { return c.newest }
 
-// leases checks that no session ends while its client has been vouched for, and no lease before its time.
-func (c *checks) leases(changes []state.LeaseChange) {
+// leases checks that no session ends while its client has been vouched for, and no lease before its time. first says that nobody has applied
+// the entry before.
+func (c *checks) leases(changes []state.LeaseChange, first bool) {
 	for _, l := range changes {
 		s := c.sessions[l.ID]
-		if s == nil || !l.Gone || s.endedAt != 0 {
+		if s == nil || s.endedAt != 0 {
+			continue
+		}
+		if !l.Gone {
+			if first {
+				s.exists, s.waited = true, min(s.waited, 0)
+			}
 			continue
 		}
 		c.world.note("session or lease %x ends", l.ID)

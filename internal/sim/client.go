@@ -36,6 +36,9 @@ func newClient(w *World, name int) *client {
 		w.after(w.between(0, second), c.ping)
 		w.after(w.cfg.FaultTime, func() { c.dead = w.chance(0.4) })
 	}
+	if w.cfg.Death > 0 && w.chance(w.cfg.Death) {
+		w.after(w.between(2*second, w.cfg.FaultTime), func() { c.dead = true })
+	}
 	return c
 }
 

@@ -26,6 +26,8 @@ const (
 	WatchFromHead
 	// WipedReturns lets a member come back under its id with an empty disk.
 	WipedReturns
+	// StaleTouch reports whom a member has heard of as heard of just now, until a report is confirmed.
+	StaleTouch
 )
 
 // Bugs names the planted bugs.
@@ -39,6 +41,7 @@ var Bugs = map[string]Bug{
 	"refuse-and-do":            RefuseAndDo,
 	"watch-from-head":          WatchFromHead,
 	"wiped-returns":            WipedReturns,
+	"stale-touch":              StaleTouch,
 }
 
 // Config is what a seed decides.
@@ -61,6 +64,8 @@ type Config struct {
 	VoteCrash float64
 	// Changes is the chance of a change of members.
 	Changes float64
+	// Death is the chance that a client dies before the faults end.
+	Death float64
 	// ClockDrift is how much the rates of two clocks may differ.
 	ClockDrift float64
 	// Survive is the share of unsynced sectors that a crash leaves.
@@ -95,5 +100,6 @@ func FromSeed(seed uint64) Config {
 		Fill: some(0.4),
 	}
 	cfg.Changes = some(0.9)
+	cfg.Death = some(1)
 	return cfg
 }

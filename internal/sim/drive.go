@@ -10,6 +10,8 @@ type drive struct {
 	node *node
 	// stalledUntil is when the disk that hangs since hungAt goes on.
 	hungAt, stalledUntil int64
+	// slowUntil is when a sync that takes very long ends.
+	slowUntil int64
 	// limitBytes bounds it; 0 does not.
 	limitBytes int64
 	low        bool // as the Member was told
@@ -54,7 +56,9 @@ func (d *drive) syncTime() int64 {
 		return d.stalledUntil - w.now
 	}
 	if !w.healed && w.chance(w.cfg.Stall*0.01) {
-		return w.between(second, 4*second)
+		length := w.between(second, 4*second)
+		d.slowUntil = w.now + length
+		return length
 	}
 	return w.between(w.cfg.SyncLo, w.cfg.SyncHi)
 }

@@ -36,6 +36,9 @@ func (q *inquiries) ask(id int64, renew bool, done func(replica.Answer, error)) 
 			done(replica.Answer{}, replica.ErrTimeout)
 		}
 	})
+	if renew {
+		n.world.check.alive(id)
+	}
 	n.step(replica.Ask{Number: number, IDs: []int64{id}, Renew: renew})
 }
 
@@ -100,7 +103,7 @@ func (c *client) grant(op int, n *node) {
 func (c *client) keepAlive(id int64) {
 	w := c.world
 	s := w.check.sessions[id]
-	if c.lease != id || w.now > w.cfg.FaultTime+w.cfg.HealTime-17*second || w.chance(0.02) {
+	if c.dead || c.lease != id || w.now > w.cfg.FaultTime+w.cfg.HealTime-17*second || w.chance(0.02) {
 		return
 	}
 	w.after(s.timeoutMS*millisecond/3, func() { c.keepAlive(id) })

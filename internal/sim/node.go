@@ -61,6 +61,7 @@ type node struct {
 	nextRead  uint64
 	inquiries inquiries
 	touched   map[int64]bool
+	stale     staleTouches
 	links     map[uint64]bool // to which members, as far as this one knows
 }
 
@@ -128,6 +129,7 @@ func (n *node) start() {
 	n.applied = disk.Boot.SnapshotIndex
 	n.appends, n.writing, n.applies, n.applying, n.saving = nil, false, nil, false, false
 	n.reads, n.waiting, n.touched = make(map[uint64]func(error)), nil, make(map[int64]bool)
+	n.stale = staleTouches{}
 	n.log.recovered(disk)
 	n.links = linksTo(disk.Boot.Members.Members)
 	w.check.configured(disk.Boot.SnapshotIndex, disk.Boot.Conf)
@@ -181,8 +183,12 @@ func (n *node) tick() {
 	ids := make([]int64, 0, len(n.touched))
 	for id := range n.touched { // the Member sorts
 		ids = append(ids, id)
+		n.world.check.alive(id)
 	}
 	clear(n.touched)
+	if n.world.cfg.Bug == StaleTouch {
+		ids = n.stale.add(ids, n)
+	}
 	if !n.writing {
 		if err := n.persister.Idle(); err != nil {
 			n.diskFailed("idle", err)
@@ -192,6 +198,7 @@ func (n *node) tick() {
 	n.drive.look()
 	n.step(replica.Touched{IDs: ids})
 	n.step(replica.Tick{})
+	n.world.check.ticked(n)
 	n.later(int64(tickMS*float64(millisecond)/n.rate), n.tick)
 }
 
@@ -322,6 +329,7 @@ func (n *node) applyAll() {
 		n.applies = n.applies[1:]
 		all := replica.Applied{Apply: job}
 		for _, e := range job.Entries {
+			first := e.GetIndex() > n.world.check.lastIndex
 			n.world.check.entry(n, e)
 			done, err := n.applier.Apply(&replica.Apply{Entries: []*raftpb.Entry{e}})
 			if err != nil {
@@ -334,7 +342,7 @@ func (n *node) applyAll() {
 			all.Changes = append(all.Changes, done.Changes...)
 			all.Leases = append(all.Leases, done.Leases...)
 			all.Bootstrapped = done.Bootstrapped
-			n.world.check.leases(done.Leases)
+			n.world.check.leases(done.Leases, first)
 			n.advance(e.GetIndex())
 		}
 		n.step(all)

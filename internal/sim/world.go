@@ -178,13 +178,13 @@ func (w *World) between(lo, hi int64) int64 {
 	return lo + w.rng.Int64N(hi-lo)
 }
 
-// heal ends all faults: everybody is up and linked, and clients that pause go on.
+// heal ends all faults: everybody is up and linked. A pause runs out by itself: what it holds up is all put off until then, ticks
+// too.
 func (w *World) heal() {
 	w.healed = true
 	w.net.heal()
 	w.note("healed")
 	for _, n := range w.nodes {
-		n.pausedUntil = 0
 		n.drive.limitBytes, n.drive.stalledUntil = 0, 0
 		n.drive.setFaults(vfs.Faults{})
 		if !n.up && !n.left {
