@@ -41,7 +41,7 @@ func (r *faultRun) gather(ctx context.Context) *check.History {
 		w.await(ctx, r.t, reference)
 		w.check(r.t, reference)
 	}
-	h := &check.History{Operations: r.operations, Owners: r.owners, Silences: r.silences()}
+	h := &check.History{Operations: r.operations, Owners: r.owners, Pauses: r.pauses()}
 	seen := r.seen()
 	for _, e := range reference {
 		one := check.Event{Revision: e.revision, Key: e.key, Value: e.value, Seen: seen[place{e.revision, e.key}]}
@@ -53,13 +53,13 @@ func (r *faultRun) gather(ctx context.Context) *check.History {
 	return h
 }
 
-// silences are the times in which members could not speak with the others. One that is killed forgets what it had to say.
-func (r *faultRun) silences() []check.Silence {
-	var out []check.Silence
+// pauses are the times in which the processes of members were stopped.
+func (r *faultRun) pauses() []check.Pause {
+	var out []check.Pause
 	for _, f := range r.faults {
-		if !strings.HasSuffix(f.kind, "killed") {
+		if strings.HasSuffix(f.kind, "stopped") {
 			member := slices.IndexFunc(r.cluster.Members, func(m *harness.Member) bool { return m.Name == f.member })
-			out = append(out, check.Silence{Member: member, From: f.begun, To: f.well})
+			out = append(out, check.Pause{Member: member, From: f.begun, To: f.well})
 		}
 	}
 	return out

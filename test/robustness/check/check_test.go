@@ -277,7 +277,7 @@ func TestOwnersGo(t *testing.T) {
 }
 
 // TestDeadline checks that a change of leaders gives an owner its time anew, and only when it comes in time; and that so does the end of
-// a silence of the member that the client used, if it quit in it.
+// a pause of the member that the client used, if it quit in it.
 func TestDeadline(t *testing.T) {
 	o := &Owner{Timeout: 5 * second, Quit: 10 * second}
 	for _, c := range []struct {
@@ -295,13 +295,13 @@ func TestDeadline(t *testing.T) {
 		}
 	}
 	o.Session, o.Asked = true, map[int]bool{1: true}
-	for silence, want := range map[Silence]time.Duration{
+	for pause, want := range map[Pause]time.Duration{
 		{Member: 1, From: 9 * second, To: 13 * second}:  20 * second,
 		{Member: 2, From: 9 * second, To: 13 * second}:  17 * second,
 		{Member: 1, From: 11 * second, To: 13 * second}: 17 * second,
 	} {
-		if got := o.deadline(nil, []Silence{silence}); got != want {
-			t.Errorf("deadline with %v is %v, want %v", silence, got, want)
+		if got := o.deadline(nil, []Pause{pause}); got != want {
+			t.Errorf("deadline with %v is %v, want %v", pause, got, want)
 		}
 	}
 }

@@ -105,8 +105,8 @@ type History struct {
 	Events []Event
 	// Owners are the sessions and leases with keys.
 	Owners []*Owner
-	// Silences are the times in which members could not speak with each other.
-	Silences []Silence
+	// Pauses are the times in which the process of a member was stopped.
+	Pauses []Pause
 	// Contents are what each member held at the end.
 	Contents []map[string]string
 }

@@ -28,7 +28,7 @@ func (l Lie) Tell(h *History) *History {
 
 // clone copies all that a lie may alter.
 func (h *History) clone() *History {
-	out := &History{Events: slices.Clone(h.Events), Silences: h.Silences, Contents: h.Contents}
+	out := &History{Events: slices.Clone(h.Events), Pauses: h.Pauses, Contents: h.Contents}
 	owners := map[*Owner]*Owner{}
 	for _, o := range h.Owners {
 		copied := *o

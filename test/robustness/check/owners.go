@@ -115,8 +115,8 @@ func OwnersLive(h *History) []error {
 func (o *Owner) latest() []Contact { return o.Contacts[max(0, len(o.Contacts)-5):] }
 
 // OwnersGo checks that the keys of an owner that ends go exactly once, all at one revision, and, where its client died, in time: after
-// timeout, election and slack, counted anew from each change of leaders that comes in between, and from the end of a time in which a member
-// that the client had used could not report to the leader: it reports then what it has heard, without saying when.
+// timeout, election and slack, counted anew from each change of leaders that comes in between, and from the end of a pause of a member
+// that the client had used: it hears then what the client had sent. That a member could not report what it had heard gives no time.
 func OwnersGo(h *History) []error {
 	var wrong complaints
 	keys, ends, vacancies := h.owned(), h.ends(), h.vacancies()
@@ -133,7 +133,7 @@ func OwnersGo(h *History) []error {
 				wrong.add("%s: its keys went at two revisions, %d and %d", o.Name, ends[o][0].Revision, e.Revision)
 			}
 		}
-		limit := o.deadline(vacancies, h.Silences)
+		limit := o.deadline(vacancies, h.Pauses)
 		for _, key := range keys[o] {
 			e, gone := at[key]
 			switch {
@@ -215,18 +215,18 @@ func sortedKeys(m map[uint64]time.Duration) []uint64 {
 	return slices.SortedFunc(slices.Values(keys), cmp.Compare[uint64])
 }
 
-// Silence is a time in which a member could not speak with the others.
-type Silence struct {
+// Pause is a time in which a member's process was stopped.
+type Pause struct {
 	Member   int
 	From, To time.Duration
 }
 
 // deadline is when the keys of an owner whose client died must be gone.
-func (o *Owner) deadline(vacancies []vacancy, silences []Silence) time.Duration {
+func (o *Owner) deadline(vacancies []vacancy, pauses []Pause) time.Duration {
 	limit := o.Quit + o.Timeout + expirySlack
-	for _, s := range silences {
-		if o.Session && o.Asked[s.Member] && s.From <= o.Quit && s.To >= o.Quit {
-			limit = max(limit, s.To+o.Timeout+expirySlack)
+	for _, p := range pauses {
+		if o.Session && o.Asked[p.Member] && p.From <= o.Quit && p.To >= o.Quit {
+			limit = max(limit, p.To+o.Timeout+expirySlack)
 		}
 	}
 	for _, v := range vacancies {
