@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
@@ -36,8 +37,9 @@ func newClient(w *World, name int) *client {
 		w.after(w.between(0, second), c.ping)
 		w.after(w.cfg.FaultTime, func() { c.dead = w.chance(0.4) })
 	}
-	if w.cfg.Death > 0 && w.chance(w.cfg.Death) {
-		w.after(w.between(2*second, w.cfg.FaultTime), func() { c.dead = true })
+	fate := rand.New(rand.NewPCG(w.cfg.Seed, uint64(name))) // of its own, so that all goes as it would have up to then
+	if fate.Float64() < w.cfg.Death {
+		w.after(2*second+fate.Int64N(w.cfg.FaultTime-2*second), func() { c.dead = true })
 	}
 	return c
 }
