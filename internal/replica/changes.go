@@ -15,6 +15,10 @@ import (
 // change at one place of the log. It enters the joint configuration, which needs a majority of the voters before and of those
 // after; raft leaves it by itself once that is committed. One change is under way at a time.
 //
+// A member that finds itself removed does not stop by itself: it may be the only one to know that this is committed, and the others
+// may still need its vote to find out. It stops when a voter refuses its links, which that one does when it knows the end of the
+// change to be committed, and for good: with its commit index on its disk.
+//
 // The leader adds its judgement to the command before it goes into the log: a change after which too few voters
 // would be there, or that gives a vote to a member which lacks entries, is logged as refused, and every
 // member finds the same refusal when it applies it.
@@ -26,10 +30,11 @@ type changes struct {
 	conf    *raftpb.ConfState // raft's, as of the same
 	counted []uint64          // everybody in conf
 	// queue is, at the leader, what is to be ordered; ordered says that a change is in the log and not yet applied.
-	queue   []Pending
-	ordered bool
-	heard   map[uint64]int64 // MonotonicMS at which a frame of a member last came
-	links   []state.Member   // who was last said to be linked
+	queue    []Pending
+	ordered  bool
+	settling *Append          // makes durable that the last change is committed; nil once it is
+	heard    map[uint64]int64 // MonotonicMS at which a frame of a member last came
+	links    []state.Member   // who was last said to be linked
 }
 
 func newChanges(m *Member) *changes {
@@ -48,10 +53,31 @@ func (c *changes) joint() bool { return len(c.conf.GetVotersOutgoing()) > 0 }
 // follow takes what an applied entry or a snapshot made of the membership.
 func (c *changes) follow(ms state.Membership, conf *raftpb.ConfState) {
 	c.members, c.conf, c.counted = ms, conf, idsOf(conf)
-	if c.members.WasRemoved(c.m.id) && !slices.Contains(c.counted, c.m.id) {
-		c.m.fx.Removed = true
-	}
 	c.tellLinks()
+}
+
+// settle makes durable that a change is committed: members that were removed are needed no more once a voter knows it for good.
+func (c *changes) settle() {
+	hard := c.m.raft.BasicStatus().HardState
+	c.settling = &Append{
+		Hard: &raftpb.HardState{Term: new(hard.GetTerm()), Vote: new(hard.GetVote()), Commit: new(hard.GetCommit())}, Sync: true,
+	}
+	c.m.hard = c.settling.Hard
+	c.m.appends = append(c.m.appends, c.settling)
+	c.m.fx.Append = append(c.m.fx.Append, c.settling)
+}
+
+// appended takes the news that an append is durable.
+func (c *changes) appended(a *Append) {
+	if a == c.settling {
+		c.settling = nil
+	}
+}
+
+// dismisses tells whether this member may tell one that was removed that it is needed no more.
+func (c *changes) dismisses() bool {
+	self, known := c.members.ByID(c.m.id)
+	return known && self.Role == command.Voter && !c.joint() && c.settling == nil
 }
 
 // tellLinks says who is to be linked, if that has changed.

@@ -110,16 +110,6 @@ func TestGrowAndShrink(t *testing.T) {
 
 	// Member 3 is lost, and replaced.
 	c.stop(3)
-	c.poll("the leader misses member 3", func() bool {
-		for _, p := range c.member(c.leader()).Status().Following.Members {
-			if p.ID == 3 {
-				return !p.Present
-			}
-		}
-		return false
-	})
-	c.change(4, state.QuorumAtRisk, removal(2))
-	c.change(4, state.QuorumAtRisk, add(5, command.Voter), removal(2))
 	c.change(4, state.OK, removal(3), add(5, command.Learner))
 	c.disks[5] = vfs.NewMem(5)
 	c.start(5)

@@ -18,6 +18,7 @@ import (
 	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/transport"
 	"github.com/okapi-kv/okapi/internal/vfs"
 	"github.com/okapi-kv/okapi/internal/wal"
 )
@@ -63,6 +64,12 @@ func (w wire) Send(to uint64, frame []byte) {
 		w.c.touches.Add(1)
 	}
 	if m := w.c.member(to); m != nil {
+		if s := m.Status(); s.Members.WasRemoved(w.from) && !slices.Contains(s.Counted, w.from) {
+			if me := w.c.member(w.from); me != nil && s.Dismisses {
+				me.Expelled(transport.ErrRemoved)
+			}
+			return
+		}
 		m.Receive(w.from, bytes.Clone(frame))
 	} else if me := w.c.member(w.from); me != nil {
 		me.Unreachable(to)

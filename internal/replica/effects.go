@@ -151,8 +151,6 @@ type Effects struct {
 	Links *Links
 	// TakeSnapshot says that a snapshot of our own is wanted now: a member needs one that is newer than what there is.
 	TakeSnapshot bool
-	// Removed says that this member does not belong to the cluster any more: it must stop.
-	Removed bool
 	// Wiped says that this member has lost what it had acknowledged to the leader: it must stop.
 	Wiped bool
 	// NotDone holds numbers of commands that can never take effect.

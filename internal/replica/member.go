@@ -306,8 +306,10 @@ type MemberStatus struct {
 	VouchedMS int64
 	// Members is who belongs to the cluster, as of Applied, and Counted whom raft counts on: in the midst of a change also those
 	// who are about to leave. Neither may be changed.
-	Members   state.Membership
-	Counted   []uint64
+	Members state.Membership
+	Counted []uint64
+	// Dismisses says that this member may tell those who were removed that they are needed no more.
+	Dismisses bool
 	Following Following
 	// DiskLow says that this member's disk has less room than its reserve, DiskFull that the cluster takes nothing that
 	// grows; LowDisks, at the leader, whose disks are low.
@@ -327,7 +329,7 @@ func (m *Member) Status() MemberStatus {
 	last, _ := m.store.LastIndex()
 	return MemberStatus{
 		ID: m.id, Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: m.applied, Last: last,
-		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Counted: m.changes.counted, Following: m.followed,
+		Leads: m.leads(), Serving: m.mayRead(), VouchedMS: m.keeper.vouchedAt, Members: m.changes.members, Counted: m.changes.counted, Dismisses: m.changes.dismisses(), Following: m.followed,
 		DiskHangs: diskHangs(m),
 		DiskLow:   m.space.low, DiskFull: m.space.full, LowDisks: slices.Clone(m.space.lowIDs),
 	}

@@ -76,6 +76,7 @@ func (m *Member) appended(in Appended) {
 		m.changes.follow(in.Members, md.GetConfState())
 	}
 	m.store.append(a.Entries)
+	m.changes.appended(a)
 	m.respond(a.responses)
 }
 
@@ -107,6 +108,9 @@ func (m *Member) wasApplied(in Applied) {
 	}
 	if in.ConfIndex > 0 || in.MembersChanged {
 		m.changes.follow(in.Members, conf)
+	}
+	if in.ConfIndex > 0 {
+		m.changes.settle()
 	}
 	m.keeper.decide()
 	m.respond(in.Apply.responses)

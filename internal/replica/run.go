@@ -27,11 +27,8 @@ func (r *Replica) runLoop(ctx context.Context) error {
 			r.member.Step(now, in, &fx)
 		}
 		spare = inputs
-		switch {
-		case fx.Wiped:
+		if fx.Wiped {
 			return ErrWiped
-		case fx.Removed:
-			return ErrRemoved
 		}
 		r.carryOut(&fx)
 		fx.reset()

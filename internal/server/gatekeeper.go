@@ -27,16 +27,8 @@ type gatekeeper struct {
 // for a member that has just joined.
 func (g *gatekeeper) admit(c transport.Caller) error {
 	status := g.replica.Status()
-	members := status.Members
-	_, belongs := members.ByID(c.ID)
-	belongs = belongs || slices.Contains(status.Counted, c.ID)
-	switch {
-	case !belongs && !c.Known && members.WasRemoved(c.ID):
-		return transport.ErrRemoved
-	case c.Feature < g.level():
-		return transport.ErrFeature
-	case !belongs && !c.Known && g.strangers(members) >= strangersMax:
-		return errStranger
+	if err := mayLink(c, &status, g.level(), g.strangers(status.Members)); err != nil {
+		return err
 	}
 	err := g.recall.Recognize(c.ID, c.Directory, c.Starts)
 	if errors.Is(err, cluster.ErrForgetful) {
@@ -52,18 +44,26 @@ func (g *gatekeeper) admit(c transport.Caller) error {
 }
 
 // mayLink decides whether a caller may have a link, as far as the membership, the feature level and the number of strangers say.
-func mayLink(c transport.Caller, members state.Membership, level uint64, strangers int) error {
-	_, belongs := members.ByID(c.ID)
+// One that was removed is sent away for good only when it is needed no more; until then it may be linked as long as raft counts
+// on it, and else tries again.
+func mayLink(c transport.Caller, s *replica.MemberStatus, level uint64, strangers int) error {
+	_, belongs := s.Members.ByID(c.ID)
+	belongs = belongs || c.Known || slices.Contains(s.Counted, c.ID)
+	removed := !belongs && s.Members.WasRemoved(c.ID)
 	switch {
-	case !belongs && !c.Known && members.WasRemoved(c.ID):
+	case removed && s.Dismisses:
 		return transport.ErrRemoved
+	case removed:
+		return errLeaving
 	case c.Feature < level:
 		return transport.ErrFeature
-	case !belongs && !c.Known && strangers >= strangersMax:
+	case !belongs && strangers >= strangersMax:
 		return errStranger
 	}
 	return nil
 }
+
+var errLeaving = errors.New("it was removed, and this member has yet to make sure that it is needed no more")
 
 var errNotServing = errors.New("the member that was asked does not serve yet")
 

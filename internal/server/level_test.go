@@ -5,6 +5,7 @@ import (
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/replica"
 	"github.com/okapi-kv/okapi/internal/transport"
 )
 
@@ -42,8 +43,10 @@ func TestCommonLevel(t *testing.T) {
 
 // TestMayLink: who was removed or is too old is told so, and strangers are few.
 func TestMayLink(t *testing.T) {
-	members := state.NewMembership([]state.Member{{ID: 1}, {ID: 2}})
-	members.Removed = []uint64{8, 9}
+	status := replica.MemberStatus{Members: state.NewMembership([]state.Member{{ID: 1}, {ID: 2}}), Counted: []uint64{1, 2, 7}, Dismisses: true}
+	status.Members.Removed = []uint64{7, 8, 9}
+	settling := status
+	settling.Dismisses = false
 	for _, c := range []struct {
 		name      string
 		caller    transport.Caller
@@ -58,12 +61,16 @@ func TestMayLink(t *testing.T) {
 		{"one that was removed", transport.Caller{ID: 9, Feature: 3}, 0, transport.ErrRemoved},
 		{"one that was removed and is old", transport.Caller{ID: 9, Feature: 1}, 0, transport.ErrRemoved},
 		{"one that was removed, as long as raft counts on it", transport.Caller{ID: 9, Known: true, Feature: 3}, 0, nil},
+		{"one that was removed, from whom raft wants a vote", transport.Caller{ID: 7, Feature: 3}, 0, nil},
 		{"a stranger", transport.Caller{ID: 5, Feature: 3}, strangersMax - 1, nil},
 		{"one stranger too many", transport.Caller{ID: 5, Feature: 3}, strangersMax, errStranger},
 		{"an old stranger", transport.Caller{ID: 5, Feature: 2}, 0, transport.ErrFeature},
 	} {
-		if got := mayLink(c.caller, members, 3, c.strangers); got != c.want {
+		if got := mayLink(c.caller, &status, 3, c.strangers); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+	if got := mayLink(transport.Caller{ID: 9, Feature: 3}, &settling, 3, 0); got != errLeaving {
+		t.Errorf("one that was removed and may still be needed: %v, want %v", got, errLeaving)
 	}
 }

@@ -80,11 +80,26 @@ func (n *network) admits(to, from *node) bool {
 	}
 	s := to.member.Status()
 	if s.Members.WasRemoved(from.id) && !slices.Contains(s.Counted, from.id) {
+		if !s.Dismisses {
+			return false
+		}
 		from.deliver(func() { n.world.leave(from, "another member says so") })
 		return false
 	}
 	to.links[from.id] = true
 	return true
+}
+
+// redial has a member that finds itself removed ask others for a link again, which is how it learns that they know.
+func (n *network) redial(from *node) {
+	if !from.up || !from.member.Status().Members.WasRemoved(from.id) {
+		return
+	}
+	for _, to := range n.world.nodes {
+		if from.up && from.links[to.id] && !n.cut[link{from.id, to.id}] && !n.cut[link{to.id, from.id}] {
+			n.admits(to, from)
+		}
+	}
 }
 
 // leave stops a member that does not belong to the cluster any more.

@@ -198,6 +198,7 @@ func (n *node) tick() {
 	n.drive.look()
 	n.step(replica.Touched{IDs: ids})
 	n.step(replica.Tick{})
+	n.world.net.redial(n)
 	n.world.check.ticked(n)
 	n.later(int64(tickMS*float64(millisecond)/n.rate), n.tick)
 }
@@ -237,9 +238,6 @@ func (n *node) step(in replica.Input) {
 	}
 	if fx.Wiped {
 		w.fail("member %d finds that it has lost what it had acknowledged", n.id)
-	}
-	if fx.Removed {
-		w.leave(n, "it was removed")
 	}
 }
 

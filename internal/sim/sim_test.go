@@ -61,6 +61,7 @@ func TestSeeds(t *testing.T) {
 // TestCorpus runs the seeds that once found a defect which no other test shows.
 func TestCorpus(t *testing.T) {
 	for seed, found := range map[uint64]string{
+		434: "a leader that was removed stopped before the only other voter knew that this was committed, and was needed to find out",
 		305: "members with a cut log refused even the pre-votes of the one who could have led them, for ever",
 	} {
 		cfg := FromSeed(seed)
