@@ -57,6 +57,10 @@ type Config struct {
 	ZooKeeperAddressConnections int64
 	// ZooKeeperConnections bounds all ZooKeeper connections of the member.
 	ZooKeeperConnections int64
+	// ZooKeeperConnectionWatches bounds the watches of one ZooKeeper connection, ZooKeeperWatches those of all of the member.
+	ZooKeeperConnectionWatches, ZooKeeperWatches int64
+	// ZooKeeperSessions bounds the sessions that the cluster has when a new one is to be opened.
+	ZooKeeperSessions int64
 	// ZooKeeperFrameBytes bounds one request of a ZooKeeper client (jute.maxbuffer).
 	ZooKeeperFrameBytes int64
 
@@ -93,6 +97,8 @@ type Config struct {
 	MaxRequestBytes int64
 	// MaxTxnOps bounds the operations of one etcd transaction.
 	MaxTxnOps int64
+	// MaxClientConnections bounds the connections of etcd clients of the member.
+	MaxClientConnections int64
 	// MaxConcurrentStreams bounds the calls under way on one connection of an etcd client.
 	MaxConcurrentStreams int64
 	// MaxLeases bounds the leases that the cluster has when one is to be granted.
@@ -166,6 +172,7 @@ func Default() Config {
 		MaxRequestBytes:     3 << 19,
 		MaxTxnOps:           128,
 
+		MaxClientConnections: 1 << 16,
 		MaxConcurrentStreams: math.MaxUint32,
 		MaxLeases:            1 << 20,
 		MaxWatchesPerStream:  100_000,
@@ -178,6 +185,9 @@ func Default() Config {
 		ZooKeeperTickTimeMS:         zk.DefaultTickTimeMS,
 		ZooKeeperAddressConnections: zk.DefaultMaxConnectionsPerIP,
 		ZooKeeperConnections:        zk.DefaultMaxConnections,
+		ZooKeeperConnectionWatches:  zk.DefaultMaxWatchesPerConnection,
+		ZooKeeperWatches:            zk.DefaultMaxWatches,
+		ZooKeeperSessions:           zk.DefaultMaxSessions,
 		ZooKeeperFrameBytes:         zk.DefaultMaxFrameBytes,
 	}
 	c.derive()

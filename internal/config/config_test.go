@@ -101,10 +101,11 @@ func TestCommandLineOfAMember(t *testing.T) {
 		"initial-cluster=n1=http://one.example:2380,n2=http://two.example:2380, n1=http://one.example:12380",
 		"initial-cluster-state=existing", "initial-cluster-token=T", "tree-prefix=/a/b", "log-level=debug",
 		"snapshot-bytes=8MiB", "snapshot-rate=1MiB", "disk-reserve=1GiB", "quota-backend-bytes=-1", "tree-quota-bytes=2GiB", "max-request-bytes=1048576",
-		"max-txn-ops=256", "max-concurrent-streams=7", "max-leases=8", "max-watches-per-stream=9", "watch-progress-notify-interval=5s", "heartbeat-interval=50", "election-timeout=500", "tree-history=1h", "reap-interval=3s",
+		"max-txn-ops=256", "max-client-connections=6", "max-concurrent-streams=7", "max-leases=8", "max-watches-per-stream=9", "watch-progress-notify-interval=5s", "heartbeat-interval=50", "election-timeout=500", "tree-history=1h", "reap-interval=3s",
 		"zookeeper-4lw-whitelist=mntr,stat", "zookeeper-super-digest=" + digest, "zookeeper-tick-time=3000",
 		"zookeeper-min-session-timeout=1000", "zookeeper-max-session-timeout=90000", "zookeeper-max-client-cnxns=0",
-		"zookeeper-max-cnxns=100", "zookeeper-jute-maxbuffer=4MiB",
+		"zookeeper-max-cnxns=100", "zookeeper-max-watches-per-connection=11", "zookeeper-max-watches=12", "zookeeper-max-sessions=13",
+		"zookeeper-jute-maxbuffer=4MiB",
 	}, nil, ""))
 	if err != nil {
 		t.Fatal(err)
@@ -121,10 +122,10 @@ func TestCommandLineOfAMember(t *testing.T) {
 		InitialClusterState: StateExisting, InitialClusterToken: "T",
 		HeartbeatIntervalMS: 50, ElectionTimeoutMS: 500,
 		TreePrefix: "/a/b", TreeHistory: time.Hour, ReapInterval: 3 * time.Second, QuotaBackendBytes: -1, TreeQuotaBytes: 2 << 30,
-		MaxRequestBytes: 1 << 20, MaxTxnOps: 256, MaxConcurrentStreams: 7, MaxLeases: 8, MaxWatchesPerStream: 9, WatchProgressInterval: 5 * time.Second, LogLevel: "debug",
+		MaxRequestBytes: 1 << 20, MaxTxnOps: 256, MaxClientConnections: 6, MaxConcurrentStreams: 7, MaxLeases: 8, MaxWatchesPerStream: 9, WatchProgressInterval: 5 * time.Second, LogLevel: "debug",
 		ZooKeeperWords: []string{"mntr", "stat"}, ZooKeeperSuperDigest: digest, ZooKeeperTickTimeMS: 3000,
 		ZooKeeperSessionTimeoutMinMS: 1000, ZooKeeperSessionTimeoutMaxMS: 90_000,
-		ZooKeeperConnections: 100, ZooKeeperFrameBytes: 4 << 20,
+		ZooKeeperConnections: 100, ZooKeeperConnectionWatches: 11, ZooKeeperWatches: 12, ZooKeeperSessions: 13, ZooKeeperFrameBytes: 4 << 20,
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
@@ -180,6 +181,10 @@ func TestProblems(t *testing.T) {
 		{"zookeeper-max-session-timeout=99999999999", "--zookeeper-max-session-timeout: "},
 		{"zookeeper-max-client-cnxns=-1", "--zookeeper-max-client-cnxns: "},
 		{"zookeeper-max-cnxns=0", "--zookeeper-max-cnxns: "},
+		{"zookeeper-max-watches-per-connection=0", "--zookeeper-max-watches-per-connection: "},
+		{"zookeeper-max-watches=0", "--zookeeper-max-watches: "},
+		{"zookeeper-max-sessions=0", "--zookeeper-max-sessions: "},
+		{"max-client-connections=0", "--max-client-connections: "},
 		{"zookeeper-jute-maxbuffer=100", "--zookeeper-jute-maxbuffer: "},
 		{"max-request-bytes=10", "--max-request-bytes: "},
 		{"max-txn-ops=0", "--max-txn-ops: "},

@@ -73,6 +73,9 @@ func (c *Config) zooKeeperRows() []row {
 		{"zookeeper-max-session-timeout", groupZK, "Longest session timeout that a client can get; 0 is twenty ticks.", "", number{&c.ZooKeeperSessionTimeoutMaxMS, "milliseconds"}},
 		{"zookeeper-max-client-cnxns", groupZK, "Bound on the connections from one address; 0 is no bound.", "", number{&c.ZooKeeperAddressConnections, "connections"}},
 		{"zookeeper-max-cnxns", groupZK, "Bound on all connections of the member.", "", number{&c.ZooKeeperConnections, "connections"}},
+		{"zookeeper-max-watches-per-connection", groupZK, "Bound on the watches of one connection; one whose path is long counts for more.", "", number{&c.ZooKeeperConnectionWatches, "watches"}},
+		{"zookeeper-max-watches", groupZK, "Bound on the watches of all connections of the member; one takes some 200 bytes.", "", number{&c.ZooKeeperWatches, "watches"}},
+		{"zookeeper-max-sessions", groupZK, "Bound on the sessions of the cluster: no new ones are opened.", "", number{&c.ZooKeeperSessions, "sessions"}},
 		{"zookeeper-jute-maxbuffer", groupZK, "Bound on one request; a larger one ends the connection.", "", size{&c.ZooKeeperFrameBytes}},
 	}
 }
@@ -98,6 +101,7 @@ func (c *Config) limitRows() []row {
 		{"tree-quota-bytes", groupTree, "Bound on the logical size of the znodes; 0 derives it from the memory of the machine, -1 is no bound.", "", size{&c.TreeQuotaBytes}},
 		{"max-request-bytes", groupTree, "Bound on one request of a client.", "", size{&c.MaxRequestBytes}},
 		{"max-txn-ops", groupTree, "Bound on the operations of one etcd transaction.", "", number{&c.MaxTxnOps, "operations"}},
+		{"max-client-connections", groupTree, "Bound on the connections of etcd clients of the member; further ones are closed when they are accepted.", "", number{&c.MaxClientConnections, "connections"}},
 		{"max-concurrent-streams", groupTree, "Bound on the calls under way on one connection of an etcd client, watches among them; further ones wait at the client.", "", number{&c.MaxConcurrentStreams, "calls"}},
 		{"max-leases", groupTree, "Bound on the leases of the cluster: no more are granted.", "", number{&c.MaxLeases, "leases"}},
 		{"max-watches-per-stream", groupTree, "Bound on the watches of one stream, of which a client mostly has one; one whose keys are long counts for more.", "", number{&c.MaxWatchesPerStream, "watches"}},

@@ -124,6 +124,9 @@ func (v *validator) zooKeeper() {
 	v.sessionTimeouts()
 	v.problem(c.ZooKeeperAddressConnections >= 0 && c.ZooKeeperAddressConnections <= maxConnections, "zookeeper-max-client-cnxns", "%d: want 0 (no bound) to %d", c.ZooKeeperAddressConnections, maxConnections)
 	v.problem(c.ZooKeeperConnections >= 1 && c.ZooKeeperConnections <= maxConnections, "zookeeper-max-cnxns", "%d: want 1 to %d", c.ZooKeeperConnections, maxConnections)
+	v.problem(c.ZooKeeperConnectionWatches >= 1 && c.ZooKeeperConnectionWatches <= maxMany, "zookeeper-max-watches-per-connection", "%d: want 1 to %d", c.ZooKeeperConnectionWatches, maxMany)
+	v.problem(c.ZooKeeperWatches >= 1 && c.ZooKeeperWatches <= maxMany, "zookeeper-max-watches", "%d: want 1 to %d", c.ZooKeeperWatches, maxMany)
+	v.problem(c.ZooKeeperSessions >= 1 && c.ZooKeeperSessions <= maxMany, "zookeeper-max-sessions", "%d: want 1 to %d", c.ZooKeeperSessions, maxMany)
 	v.problem(c.ZooKeeperFrameBytes >= minRequestBytes && c.ZooKeeperFrameBytes <= maxRequestBytes, "zookeeper-jute-maxbuffer", "%d: want %d to %d", c.ZooKeeperFrameBytes, minRequestBytes, maxRequestBytes)
 }
 
@@ -198,6 +201,7 @@ func (v *validator) limits() {
 	v.problem(c.ReapInterval >= reapIntervalMin, "reap-interval", "%v: want %v at least", c.ReapInterval, reapIntervalMin)
 	v.problem(c.MaxRequestBytes >= minRequestBytes && c.MaxRequestBytes <= maxRequestBytes, "max-request-bytes", "%d: want %d to %d", c.MaxRequestBytes, minRequestBytes, maxRequestBytes)
 	v.problem(c.MaxTxnOps >= 1 && c.MaxTxnOps <= maxTxnOps, "max-txn-ops", "%d: want 1 to %d", c.MaxTxnOps, maxTxnOps)
+	v.problem(c.MaxClientConnections >= 1 && c.MaxClientConnections <= maxConnections, "max-client-connections", "%d: want 1 to %d", c.MaxClientConnections, maxConnections)
 	v.problem(c.MaxConcurrentStreams >= 1 && c.MaxConcurrentStreams <= math.MaxUint32, "max-concurrent-streams", "%d: want 1 to %d", c.MaxConcurrentStreams, uint32(math.MaxUint32))
 	v.problem(c.MaxLeases >= 1 && c.MaxLeases <= maxMany, "max-leases", "%d: want 1 to %d", c.MaxLeases, maxMany)
 	v.problem(c.MaxWatchesPerStream >= 1 && c.MaxWatchesPerStream <= maxMany, "max-watches-per-stream", "%d: want 1 to %d", c.MaxWatchesPerStream, maxMany)

@@ -28,6 +28,7 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // time of a round trip; silent ones can slow the door down but neither fill memory nor stay.
 type front struct {
 	grpc, http *handoff
+	admission  *admission
 
 	// halfOpen holds a token for each half-open connection; its capacity is their bound.
 	halfOpen  chan struct{}
@@ -45,8 +46,12 @@ func (f *front) runAccept(ctx context.Context, l net.Listener) error {
 	for f.enter(ctx) {
 		conn, err := l.Accept()
 		if err == nil {
-			opening.Go(func() { f.serveHandshake(ctx, conn) })
 			pause = acceptPauseMin
+			if admitted := f.admission.admit(conn); admitted != nil {
+				opening.Go(func() { f.serveHandshake(ctx, admitted) })
+			} else {
+				f.leave()
+			}
 			continue
 		}
 		f.leave()

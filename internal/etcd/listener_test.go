@@ -201,6 +201,7 @@ func bubble(t *testing.T, halfOpen int, body func(t *testing.T, f *front, l *scr
 		f := &front{
 			grpc: newHandoff(l.Addr()), http: newHandoff(l.Addr()), halfOpen: make(chan struct{}, halfOpen),
 			handshake: 5 * time.Second, clock: clock.Real{}, log: slog.New(slog.DiscardHandler),
+			admission: newTestAdmission(100, io.Discard),
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

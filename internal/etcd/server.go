@@ -49,6 +49,8 @@ type Options struct {
 	MaxRequestBytes int
 	// MaxTxnOps bounds the longest list of a txn. 128, etcd's max-txn-ops.
 	MaxTxnOps int
+	// MaxConnections bounds the connections of clients; what is above is closed when accepted, and counted. 65536.
+	MaxConnections int
 	// MaxConcurrentStreams bounds the calls under way on one connection, watches and keep-alives among them; further ones wait
 	// at the client. No bound, as etcd's max-concurrent-streams.
 	MaxConcurrentStreams uint32
@@ -93,6 +95,7 @@ func (o Options) withDefaults() Options {
 	invariant.Assert(o.Replica != nil && o.Leases != nil && o.Upkeep != nil, "the etcd door has a replica behind it")
 	setDefault(&o.MaxRequestBytes, 3<<19)
 	setDefault(&o.MaxTxnOps, 128)
+	setDefault(&o.MaxConnections, 1<<16)
 	setDefault(&o.MaxConcurrentStreams, math.MaxUint32)
 	setDefault(&o.MaxLeases, 1<<20)
 	setDefault(&o.MinLeaseTTL, 2)
@@ -158,6 +161,7 @@ func New(o Options) *Server {
 		front: &front{
 			grpc:      newHandoff(addr),
 			http:      newHandoff(addr),
+			admission: &admission{max: o.MaxConnections, refusals: o.Metrics.ConnectionsRefused, clock: o.Clock, log: o.Logger},
 			halfOpen:  make(chan struct{}, o.MaxHalfOpen),
 			handshake: o.HandshakeTimeout,
 			clock:     o.Clock,

@@ -241,6 +241,7 @@ func (m *member) serveDoors(ctx, core context.Context) error {
 				Listeners: m.ports.clients, Replica: r, Leases: m.replica.Leases, Upkeep: r, Admin: admin.New(m.clusterAdmin()), Metrics: m.metrics,
 				MinLeaseTTL:     minLeaseTTL(m.cfg),
 				MaxRequestBytes: int(m.cfg.MaxRequestBytes), MaxTxnOps: int(m.cfg.MaxTxnOps),
+				MaxConnections:       int(m.cfg.MaxClientConnections),
 				MaxConcurrentStreams: uint32(m.cfg.MaxConcurrentStreams), MaxLeases: int(m.cfg.MaxLeases), MaxWatchesPerStream: int(m.cfg.MaxWatchesPerStream),
 				Clock: m.clock, Logger: m.log,
 				RequestTimeout: m.requestTimeout(), ElectionTimeout: election, WatchProgressInterval: m.cfg.WatchProgressInterval,
@@ -269,6 +270,7 @@ func (m *member) zooKeeper() zk.Options {
 		FourLetterWords: m.cfg.ZooKeeperWords, Host: &host{dataDir: m.cfg.DataDir, clock: m.clock}, LogSyncs: m.metrics.LogSyncs,
 		SuperDigest: m.cfg.ZooKeeperSuperDigest,
 		TickTimeMS:  int32(m.cfg.ZooKeeperTickTimeMS), SessionTimeoutMinMS: int32(shortest), SessionTimeoutMaxMS: int32(longest),
+		MaxWatchesPerConnection: int(m.cfg.ZooKeeperConnectionWatches), MaxWatches: int(m.cfg.ZooKeeperWatches), MaxSessions: int(m.cfg.ZooKeeperSessions),
 		MaxConnections: int(m.cfg.ZooKeeperConnections), MaxConnectionsPerIP: perAddress, MaxFrameBytes: int(m.cfg.ZooKeeperFrameBytes),
 	}
 }

@@ -40,6 +40,8 @@ type Metrics struct {
 
 	// BytesReceived and BytesSent count encoded gRPC messages from and to clients.
 	BytesReceived, BytesSent prometheus.Counter
+	// ConnectionsRefused counts connections of etcd clients that were too many.
+	ConnectionsRefused prometheus.Counter
 	// HealthSuccesses and HealthFailures count the answers of /health.
 	HealthSuccesses, HealthFailures prometheus.Counter
 
@@ -75,11 +77,13 @@ func NewMetrics(a About) *Metrics {
 			f.seconds("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL, the write before it included.", 0.001, 14),
 			logSyncs,
 		},
-		LogSyncs:        logSyncs,
-		Hash:            f.seconds("etcd_mvcc_hash_duration_seconds", "The latency distribution of storage hash operation.", 0.01, 15),
-		HashKV:          f.seconds("etcd_mvcc_hash_rev_duration_seconds", "The latency distribution of storage hash by revision operation.", 0.01, 15),
-		BytesReceived:   f.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from grpc clients."),
-		BytesSent:       f.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to grpc clients."),
+		LogSyncs:      logSyncs,
+		Hash:          f.seconds("etcd_mvcc_hash_duration_seconds", "The latency distribution of storage hash operation.", 0.01, 15),
+		HashKV:        f.seconds("etcd_mvcc_hash_rev_duration_seconds", "The latency distribution of storage hash by revision operation.", 0.01, 15),
+		BytesReceived: f.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from grpc clients."),
+		BytesSent:     f.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to grpc clients."),
+		ConnectionsRefused: f.counter("okapi_client_connections_refused_total",
+			"Connections of etcd clients that were closed when accepted, because there were --max-client-connections."),
 		HealthSuccesses: f.counter("etcd_server_health_success", "The total number of successful health checks"),
 		HealthFailures:  f.counter("etcd_server_health_failures", "The total number of failed health checks"),
 		snapshots:       newSnapshotVecs(f),

@@ -30,6 +30,8 @@ var (
 	errSilent          = errors.New("client was silent for too long")
 	errPositionGone    = errors.New("client is too slow: what it has not taken yet was built on a state that is gone")
 	errEventsWaiting   = errors.New("client is too slow: more events wait for it than one connection may have")
+	errTooManyWatches  = errors.New("client sets more watches again than there may be")
+	errTooManySessions = errors.New("cluster has as many sessions as it may have")
 	errInstalled       = errors.New("a snapshot has replaced the state")
 	errShutdown        = errors.New("server shuts down")
 )

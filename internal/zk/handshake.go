@@ -70,6 +70,10 @@ func (h *handshake) open(n uint64) {
 		c.finish(errZxidAhead)
 		return
 	}
+	if !h.sessionFits() {
+		c.finish(errTooManySessions)
+		return
+	}
 	h.draws++
 	open := &command.OpenSession{ID: c.srv.ids.draw(), Timeout: h.request.TimeoutMS}
 	if _, err := io.ReadFull(c.srv.random, open.Password[:]); err != nil {
@@ -77,6 +81,16 @@ func (h *handshake) open(n uint64) {
 		return
 	}
 	h.submit(n, open)
+}
+
+// sessionFits says whether the cluster may have one more session. It looks at this member's state, so sessions that are being
+// opened may exceed the bound by their number, and so may those that come when this moment has passed out of the history before it
+// could be looked at. Who attaches one that is there is always let in.
+func (h *handshake) sessionFits() bool {
+	srv := h.conn.srv
+	at, count := srv.notifier.position(), 0
+	seen := srv.replica.ReadTree(at.seq, at.zxid, func(v state.View) { count = state.Count(v).Sessions })
+	return !seen || count < srv.limits.sessions
 }
 
 // submit submits the command that opens or attaches the session. It is outside the order of the

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/clock"
+	"github.com/okapi-kv/okapi/internal/core/watch"
 	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/telemetry"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
@@ -69,6 +70,13 @@ type Options struct {
 	// MaxEventBytes is how many bytes of events may wait for one connection, 16 MiB by default; what its client
 	// lets wait beyond ends the connection.
 	MaxEventBytes int
+	// MaxWatchesPerConnection bounds the watches of one connection, 1048576 by default, MaxWatches those of all connections,
+	// 4194304 by default; one with a long path counts for more, see watch.Limits. A request that would leave one more is
+	// refused, and a client that sets its watches again is sent away.
+	MaxWatchesPerConnection, MaxWatches int
+	// MaxSessions bounds the sessions of the cluster, 1048576 by default: while there are as many, nobody who asks for a new
+	// one is let in.
+	MaxSessions int
 	// MaxServerBytes bounds the size of the unanswered requests of all connections; 256 MiB by default.
 	MaxServerBytes int64
 	// MaxInputBytes bounds the memory that all connections take together for requests of more than 64 KiB that have not come to
@@ -88,6 +96,10 @@ const (
 	DefaultMaxConnections      = 65536
 	DefaultMaxConnectionsPerIP = 60
 	DefaultMaxFrameBytes       = jute.DefaultMaxFrameBytes
+
+	DefaultMaxWatchesPerConnection = 1 << 20
+	DefaultMaxWatches              = 4 << 20
+	DefaultMaxSessions             = 1 << 20
 )
 
 // The other defaults.
@@ -115,6 +127,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxRequestBytes, defaultMaxRequestBytes)
 	setDefault(&o.MaxReplyBytes, defaultMaxReplyBytes)
 	setDefault(&o.MaxEventBytes, defaultMaxEventBytes)
+	setDefault(&o.MaxWatchesPerConnection, DefaultMaxWatchesPerConnection)
+	setDefault(&o.MaxWatches, DefaultMaxWatches)
+	setDefault(&o.MaxSessions, DefaultMaxSessions)
 	setDefault(&o.MaxServerBytes, defaultMaxServerBytes)
 	setDefault(&o.MaxInputBytes, defaultMaxInputBytes)
 	setDefault(&o.HandshakeTimeout, defaultHandshakeTimeout)
@@ -173,6 +188,7 @@ type limits struct {
 	frameBytes                         int
 	requests, requestBytes, replyBytes int
 	eventBytes                         int
+	sessions                           int
 	timeoutMinMS, timeoutMaxMS         int32
 	handshake                          time.Duration
 }
@@ -211,10 +227,12 @@ func New(o Options) *Server {
 			limits: limits{
 				frameBytes: o.MaxFrameBytes,
 				requests:   o.MaxRequests, requestBytes: o.MaxRequestBytes, replyBytes: o.MaxReplyBytes, eventBytes: o.MaxEventBytes,
+				sessions:     o.MaxSessions,
 				timeoutMinMS: o.SessionTimeoutMinMS, timeoutMaxMS: o.SessionTimeoutMaxMS,
 				handshake: o.HandshakeTimeout,
 			},
-			budget: newBudget(o.MaxServerBytes), inputs: newStore(o.MaxInputBytes), syncs: newSyncs(o.Replica), notifier: newNotifier(o.Replica),
+			budget: newBudget(o.MaxServerBytes), inputs: newStore(o.MaxInputBytes), syncs: newSyncs(o.Replica),
+			notifier: newNotifier(o.Replica, watch.Limits{PerConnection: o.MaxWatchesPerConnection, All: o.MaxWatches}),
 			sessions: sessions{conns: map[int64]*conn{}},
 			// The form of the date is the one that go-zookeeper and older tools parse.
 			version: fmt.Sprintf("%s, built on %s", o.Version, o.Built.UTC().Format("01/02/2006 15:04 MST")),

@@ -90,8 +90,8 @@ type notice struct {
 	frame []byte
 }
 
-func newNotifier(r Replica) *notifier {
-	return &notifier{replica: r, registry: watch.NewRegistry(), members: map[watch.ConnID]*watcher{}}
+func newNotifier(r Replica, l watch.Limits) *notifier {
+	return &notifier{replica: r, registry: watch.NewRegistry(l), members: map[watch.ConnID]*watcher{}}
 }
 
 // start makes the notifier follow what is applied. The function it returns ends that.

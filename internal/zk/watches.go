@@ -101,10 +101,14 @@ func (w *watches) quiet(fn func(r *watch.Registry)) {
 	}
 }
 
+// codeTooManyWatches answers a request that would leave more watches than there may be. ZooKeeper has no such bound and no code
+// for it; this one is known to every client, none takes the watch for left, and none tries again by itself.
+const codeTooManyWatches = jute.CodeSystemError
+
 // leave moves the position to the notifier's and leaves the watch that a read asks for, if the read finds what it
 // takes: the node, or for exists at least the right to know that there is none
 // (org.apache.zookeeper.server.FinalRequestProcessor; DataTree.statNode). Whether the caller may read is the same question for all of
-// these reads.
+// these reads. A read whose watch is one too many is refused.
 func (w *watches) leave(it *item) {
 	c := w.conn
 	w.quiet(func(r *watch.Registry) {
@@ -112,8 +116,9 @@ func (w *watches) leave(it *item) {
 		caller.Identities = it.identities
 		code := state.NoNode
 		c.srv.replica.ReadTree(c.at.seq, c.at.zxid, func(v state.View) { _, code = v.Exists(&caller, it.path) })
-		if code == state.OK || code == state.NoNode && it.op == jute.OpExists {
-			r.Add(c.id, it.path, it.leaves)
+		leaves := code == state.OK || code == state.NoNode && it.op == jute.OpExists
+		if leaves && !r.Add(c.id, it.path, it.leaves) {
+			it.code = codeTooManyWatches
 		}
 	})
 }
@@ -140,7 +145,9 @@ func (w *watching) change(r *watch.Registry, id watch.ConnID, op jute.OpCode) ju
 	case w.kinds == 0:
 		return jute.CodeMarshallingError
 	case op == jute.OpAddWatch:
-		r.Add(id, w.path, w.kinds)
+		if !r.Add(id, w.path, w.kinds) {
+			return codeTooManyWatches
+		}
 	case w.nowhere,
 		op == jute.OpCheckWatches && !r.Has(id, w.path, w.kinds),
 		op == jute.OpRemoveWatches && !r.Remove(id, w.path, w.kinds):
@@ -195,7 +202,8 @@ func missedChild(v state.View, path string, zxid int64) watch.EventType {
 func missedNothing(state.View, string, int64) watch.EventType { return none }
 
 // catchUp sets the watches again that a client had on its last connection, and tells at once of those nodes that have
-// changed since. What persistent watches have missed is lost, as in ZooKeeper.
+// changed since. What persistent watches have missed is lost, as in ZooKeeper. Where they are too many the connection ends:
+// clients do not look at the answer to setWatches, so they would wait for events of watches that are not there.
 func (w *watches) catchUp(m *jute.SetWatches) {
 	w.setAgain(m.Data, watch.Data, m.RelativeZxid, missedData)
 	w.setAgain(m.Exist, watch.Data, m.RelativeZxid, missedExist)
@@ -212,15 +220,20 @@ func (w *watches) setAgain(paths []string, kind watch.Kinds, zxid int64, missed 
 	for len(paths) > 0 && c.phase != phaseFinished {
 		step := paths[:min(len(paths), catchUpStep)]
 		paths = paths[len(step):]
+		full := false
 		w.quiet(func(r *watch.Registry) {
 			c.srv.replica.ReadTree(c.at.seq, c.at.zxid, func(v state.View) {
 				for i, path := range step {
 					if told[i] = missed(v, path, zxid); told[i] == none {
-						r.Add(c.id, path, kind)
+						full = !r.Add(c.id, path, kind) || full
 					}
 				}
 			})
 		})
+		if full {
+			c.finish(errTooManyWatches)
+			return
+		}
 		for i, path := range step {
 			if told[i] != none {
 				c.out.notice(told[i], path, -1)

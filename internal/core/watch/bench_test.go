@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 )
 
@@ -17,7 +18,7 @@ func benchPaths() []string {
 
 // BenchmarkRegistryDistinct: one-shot watches on distinct nodes; each event uses one up, and it is set again.
 func BenchmarkRegistryDistinct(b *testing.B) {
-	r, paths, n := NewRegistry(), benchPaths(), 0
+	r, paths, n := NewRegistry(Limits{}), benchPaths(), 0
 	for i, p := range paths {
 		r.Add(ConnID(i%100), p, Data)
 	}
@@ -34,7 +35,7 @@ func BenchmarkRegistryDistinct(b *testing.B) {
 
 // BenchmarkRegistryHerd: ten thousand connections with a one-shot watch on one node.
 func BenchmarkRegistryHerd(b *testing.B) {
-	r, n := NewRegistry(), 0
+	r, n := NewRegistry(Limits{}), 0
 	for b.Loop() {
 		for i := range benchWatches {
 			r.Add(ConnID(i), "/leader", Data)
@@ -46,7 +47,7 @@ func BenchmarkRegistryHerd(b *testing.B) {
 
 // BenchmarkRegistryRecursive: ten thousand connections watch everything below one node.
 func BenchmarkRegistryRecursive(b *testing.B) {
-	r, n := NewRegistry(), 0
+	r, n := NewRegistry(Limits{}), 0
 	for i := range benchWatches {
 		r.Add(ConnID(i), "/services", Recursive)
 	}
@@ -59,7 +60,7 @@ func BenchmarkRegistryRecursive(b *testing.B) {
 
 // BenchmarkRegistryMiss: an event that nobody watches, among many watches, with recursive ones elsewhere.
 func BenchmarkRegistryMiss(b *testing.B) {
-	r := NewRegistry()
+	r := NewRegistry(Limits{})
 	for i, p := range benchPaths() {
 		r.Add(ConnID(i%100), p, AnyKind)
 	}
@@ -116,4 +117,29 @@ func BenchmarkCursor(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*4096), "ns/entry")
+}
+
+// BenchmarkRegistryBytes: what a watch takes of the heap, on a path of its own of 36 bytes and on one that a hundred connections
+// watch.
+func BenchmarkRegistryBytes(b *testing.B) {
+	const watches = 1 << 20
+	for name, sharers := range map[string]int{"own path": 1, "shared path": 100} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				r, before := NewRegistry(Limits{}), heapBytes()
+				for i := range watches {
+					r.Add(ConnID(i%sharers), fmt.Sprintf("/services/group-%03d/node-%014d", i/sharers%100, i/sharers), Data)
+				}
+				b.ReportMetric(float64(heapBytes()-before)/watches, "B/watch")
+				runtime.KeepAlive(r)
+			}
+		})
+	}
+}
+
+func heapBytes() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -59,8 +59,16 @@ type Registry struct {
 
 	recursive int // pairs with Recursive
 	stats     Stats
+	limits    Limits
+	weight    int // of all pairs
 
 	trigger uint64 // number of the present round of notifications, see conn.notified
+}
+
+// Limits bounds the watches of a registry, by what they weigh; 0 is no bound. A pair of connection and path weighs 1, however
+// many kinds it has, and 1 more for each 512 bytes of the path.
+type Limits struct {
+	PerConnection, All int
 }
 
 // Stats counts watches. A pair of connection and path counts once as data and once as child, however many kinds
@@ -89,21 +97,51 @@ type conn struct {
 	id     ConnID
 	places map[*watched]int // index into pairs
 	data   int              // pairs that have one of dataKinds
+	weight int              // of the pairs
 	// notified is the last trigger in which the connection was notified: it is told once in each.
 	notified uint64
 }
 
-// NewRegistry returns a registry without watches.
-func NewRegistry() *Registry {
-	return &Registry{paths: map[string]*watched{}, conns: map[ConnID]*conn{}}
+// NewRegistry returns a registry without watches that takes no more than the limits say.
+func NewRegistry(l Limits) *Registry {
+	return &Registry{paths: map[string]*watched{}, conns: map[ConnID]*conn{}, limits: l}
 }
 
 // Add registers watches of all given kinds; those that are there already stay. The path is cloned if it
-// is kept.
-func (r *Registry) Add(id ConnID, path string, kinds Kinds) {
+// is kept. It returns false, and nothing has changed, if that would be more than the limits allow.
+func (r *Registry) Add(id ConnID, path string, kinds Kinds) bool {
 	if kinds == 0 {
-		return
+		return true
 	}
+	w, c := r.paths[path], r.conns[id]
+	i, ok := 0, false
+	if w != nil && c != nil {
+		i, ok = c.places[w]
+	}
+	if !ok {
+		if !r.fits(c, path) {
+			return false
+		}
+		w, i = r.join(id, path)
+	}
+	r.set(w, i, w.pairs[i].kinds|kinds)
+	return true
+}
+
+// weightOf is what a pair with the path weighs.
+func weightOf(path string) int { return 1 + len(path)/512 }
+
+// fits says whether the limits allow one more pair, of a connection that is nil if it has none yet.
+func (r *Registry) fits(c *conn, path string) bool {
+	all, own := r.weight+weightOf(path), weightOf(path)
+	if c != nil {
+		own += c.weight
+	}
+	return (r.limits.All == 0 || all <= r.limits.All) && (r.limits.PerConnection == 0 || own <= r.limits.PerConnection)
+}
+
+// join makes a pair, which has no kinds yet, and returns where it is.
+func (r *Registry) join(id ConnID, path string) (*watched, int) {
 	w := r.paths[path]
 	if w == nil {
 		w = &watched{path: strings.Clone(path)}
@@ -114,13 +152,17 @@ func (r *Registry) Add(id ConnID, path string, kinds Kinds) {
 		c = &conn{id: id, places: map[*watched]int{}}
 		r.conns[id] = c
 	}
-	i, ok := c.places[w]
-	if !ok {
-		i = len(w.pairs)
-		w.pairs = append(w.pairs, pair{conn: c})
-		c.places[w] = i
-	}
-	r.set(w, i, w.pairs[i].kinds|kinds)
+	i := len(w.pairs)
+	w.pairs = append(w.pairs, pair{conn: c})
+	c.places[w] = i
+	r.weigh(c, weightOf(path))
+	return w, i
+}
+
+// weigh adds to the weight of a connection, and of all.
+func (r *Registry) weigh(c *conn, weight int) {
+	c.weight += weight
+	r.weight += weight
 }
 
 // Remove drops the connection's watches of the given kinds on the path and says whether there were any.
@@ -182,6 +224,7 @@ func (r *Registry) set(w *watched, i int, kinds Kinds) {
 	w.pairs[last] = pair{}
 	w.pairs = w.pairs[:last]
 	delete(c.places, w)
+	r.weigh(c, -weightOf(w.path))
 	if last == 0 {
 		delete(r.paths, w.path)
 	}

@@ -74,7 +74,7 @@ func TestChangesAgainstKinds(t *testing.T) {
 		for i, want := range []string{tt.onCreate, tt.onDelete, tt.onData} {
 			typ := EventType(i + 1)
 			t.Run(fmt.Sprintf("%s kinds %04b %s", tt.path, tt.kinds, typeNames[typ]), func(t *testing.T) {
-				r := NewRegistry()
+				r := NewRegistry(Limits{})
 				r.Add(1, tt.path, tt.kinds)
 				if got := strings.Join(match(r, eventOf(typ, "/a/b"), everybody), ", "); got != want {
 					t.Errorf("notified of %q, want %q", got, want)
@@ -89,7 +89,7 @@ func TestChangesAgainstKinds(t *testing.T) {
 
 // TestOneShotOnly: only the kinds that the change concerns are used up.
 func TestOneShotOnly(t *testing.T) {
-	r := NewRegistry()
+	r := NewRegistry(Limits{})
 	r.Add(1, "/a", AnyKind)
 	match(r, eventOf(NodeDataChanged, "/a"), everybody)
 	if r.Has(1, "/a", Data) || !r.Has(1, "/a", Child) || !r.Has(1, "/a", Persistent) || !r.Has(1, "/a", Recursive) {
@@ -109,7 +109,7 @@ func TestOneShotOnly(t *testing.T) {
 // TestDeleteOrder: Deleted first, once per connection over data and child watches, then the parent's
 // ChildrenChanged.
 func TestDeleteOrder(t *testing.T) {
-	r := NewRegistry()
+	r := NewRegistry(Limits{})
 	r.Add(1, "/a", Child)
 	r.Add(2, "/a/b", Child)
 	r.Add(3, "/a/b", Data|Child)
@@ -124,7 +124,7 @@ func TestDeleteOrder(t *testing.T) {
 }
 
 func TestRootAndTopLevel(t *testing.T) {
-	r := NewRegistry()
+	r := NewRegistry(Limits{})
 	r.Add(1, "/", AnyKind)
 	if diff := cmp.Diff([]string{"1 DataChanged /"}, match(r, eventOf(NodeDataChanged, "/"), everybody)); diff != "" {
 		t.Error(diff)
@@ -146,7 +146,7 @@ func TestAccess(t *testing.T) {
 		{"neither", nil},
 	}
 	for _, tt := range tests {
-		r := NewRegistry()
+		r := NewRegistry(Limits{})
 		r.Add(1, "/a/b", Data|Child)
 		r.Add(1, "/a", Child)
 		got := match(r, eventOf(NodeDeleted, "/a/b"), func(id ConnID, list []command.ACL) bool {
@@ -164,7 +164,7 @@ func TestAccess(t *testing.T) {
 // TestRemove is ZooKeeper's removeWatches and checkWatches by kind.
 func TestRemove(t *testing.T) {
 	for _, kinds := range []Kinds{Data, Child, Persistent, Recursive, AnyKind} {
-		r := NewRegistry()
+		r := NewRegistry(Limits{})
 		r.Add(2, "/a", AnyKind) // another connection's watches do not count
 		if r.Has(1, "/a", kinds) || r.Remove(1, "/a", kinds) {
 			t.Errorf("%04b: found though the connection has none", kinds)
@@ -184,7 +184,7 @@ func TestRemove(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	r := NewRegistry()
+	r := NewRegistry(Limits{})
 	r.Add(1, "/a", Data|Child|Recursive)
 	r.Add(1, "/b", Child)
 	r.Add(2, "/a", Persistent)
@@ -217,7 +217,7 @@ func TestStats(t *testing.T) {
 // TestListsLetOthersIn: lists yield in steps, and what stays while others come and go is in them once.
 func TestListsLetOthersIn(t *testing.T) {
 	const paths, conns = 3000, 1000
-	r := NewRegistry()
+	r := NewRegistry(Limits{})
 	path := func(i int) string { return fmt.Sprint("/", i) }
 	for i := range paths {
 		r.Add(1, path(i), Data)
@@ -346,17 +346,41 @@ func (n *naive) pairs(kinds Kinds) (pairs, conns, paths int) {
 	return len(p), len(c), len(q)
 }
 
+// fits says whether the limits allow that a connection watches a path.
+func (n *naive) fits(l Limits, id ConnID, path string) bool {
+	pairs := map[naiveWatch]bool{{id: id, path: path}: true}
+	for _, w := range n.list {
+		pairs[naiveWatch{id: w.id, path: w.path}] = true
+	}
+	own, all := 0, 0
+	for w := range pairs {
+		if w.id == id {
+			own += 1 + len(w.path)/512
+		}
+		all += 1 + len(w.path)/512
+	}
+	there := slices.ContainsFunc(n.list, func(w naiveWatch) bool { return w.id == id && w.path == path })
+	return there || (l.PerConnection == 0 || own <= l.PerConnection) && (l.All == 0 || all <= l.All)
+}
+
 func TestRegistryModel(t *testing.T) {
-	paths := rapid.SampledFrom([]string{"/", "/a", "/a/b", "/a/b/c", "/a/bb", "/ab", "/b"})
+	long := "/a/" + strings.Repeat("x", 512)
+	paths := rapid.SampledFrom([]string{"/", "/a", "/a/b", "/a/b/c", "/a/bb", "/ab", "/b", long})
 	conns := rapid.Custom(func(t *rapid.T) ConnID { return ConnID(rapid.IntRange(1, 4).Draw(t, "conn")) })
 	someKinds := rapid.Custom(func(t *rapid.T) Kinds { return Kinds(rapid.IntRange(0, 15).Draw(t, "kinds")) })
 	rapid.Check(t, func(t *rapid.T) {
-		r, n := NewRegistry(), &naive{}
+		limits := Limits{rapid.IntRange(0, 5).Draw(t, "connection"), rapid.IntRange(0, 12).Draw(t, "all")}
+		r, n := NewRegistry(limits), &naive{}
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				id, path, kinds := conns.Draw(t, "conn"), paths.Draw(t, "path"), someKinds.Draw(t, "kinds")
-				r.Add(id, path, kinds)
-				n.add(id, path, kinds)
+				fits := kinds == 0 || n.fits(limits, id, path)
+				if got := r.Add(id, path, kinds); got != fits {
+					t.Fatalf("added is %v, want %v", got, fits)
+				}
+				if fits {
+					n.add(id, path, kinds)
+				}
 			},
 			"remove": func(t *rapid.T) {
 				id, path, kinds := conns.Draw(t, "conn"), paths.Draw(t, "path"), someKinds.Draw(t, "kinds")
