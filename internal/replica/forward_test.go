@@ -18,14 +18,17 @@ type forwarding struct {
 	toLeader []*forward
 	toMember []*forwardAck
 
+	full     bool              // the leader leaves out the commands with odd numbers
 	sent     map[uint64]uint64 // number to the term it was addressed to
 	accepted map[uint64]bool
-	notDone  map[uint64]bool
+	left     map[uint64]bool // left out by the leader
+	notDone  map[uint64]bool // that, or its frame never accepted
 }
 
 func newForwarding(t *rapid.T) *forwarding {
 	f := &forwarding{
-		t: t, sender: forwardSender{incarnation: 77}, sent: map[uint64]uint64{}, accepted: map[uint64]bool{}, notDone: map[uint64]bool{},
+		t: t, sender: forwardSender{incarnation: 77}, sent: map[uint64]uint64{}, accepted: map[uint64]bool{},
+		left: map[uint64]bool{}, notDone: map[uint64]bool{},
 	}
 	f.elect()
 	return f
@@ -64,22 +67,47 @@ func (f *forwarding) send() {
 	f.put(f.sender.send(sentForward{numbers: numbers}, proposals))
 }
 
+// numbersOf returns the commands of a frame.
+func (f *forwarding) numbersOf(fw *forward) (numbers []uint64) {
+	for _, p := range fw.proposals {
+		var n uint64
+		if _, err := fmt.Sscan(string(p), &n); err != nil {
+			f.t.Fatal(err)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
 // arrive has the leader take a frame.
 func (f *forwarding) arrive(fw *forward, room bool) {
 	if fw.term != f.term {
 		return // as Member does: it is settled by the first entry of the newer term
 	}
-	answer, accepted := f.receiver.accept(fw, room)
+	var leaveOut []uint64
+	for i, n := range f.numbersOf(fw) {
+		if f.full && n%2 == 1 {
+			leaveOut = append(leaveOut, uint64(i))
+		}
+	}
+	answer, accepted := f.receiver.accept(fw, room, leaveOut)
 	if answer != nil {
-		f.toMember = append(f.toMember, answer)
+		decoded, err := decodeForwardAck(answer.encode()[1:])
+		if err != nil {
+			f.t.Fatalf("an answer does not decode: %v", err)
+		}
+		if n := len(decoded.refused); n > forwardWindow {
+			f.t.Fatalf("an answer names commands of %d frames of one epoch", n)
+		}
+		f.toMember = append(f.toMember, decoded)
 	}
 	if !accepted {
 		return
 	}
-	for _, p := range fw.proposals {
-		var n uint64
-		if _, err := fmt.Sscan(string(p), &n); err != nil {
-			f.t.Fatal(err)
+	for i, n := range f.numbersOf(fw) {
+		if slices.Contains(leaveOut, uint64(i)) {
+			f.left[n] = true
+			continue
 		}
 		if f.accepted[n] {
 			f.t.Fatalf("command %d is accepted twice", n)
@@ -93,15 +121,24 @@ func (f *forwarding) arrive(fw *forward, room bool) {
 
 // hear has the member take an answer.
 func (f *forwarding) hear(a *forwardAck) {
-	for _, lost := range f.sender.acknowledged(a) {
-		for _, n := range lost.numbers {
-			if f.accepted[n] {
-				f.t.Fatalf("command %d is reported not done and was accepted", n)
-			}
-			if f.notDone[n] {
-				f.t.Fatalf("command %d is reported not done twice", n)
-			}
-			f.notDone[n] = true
+	lost, refused := f.sender.acknowledged(a)
+	for _, n := range slices.Concat(lost, refused) {
+		if f.accepted[n] {
+			f.t.Fatalf("command %d is reported not done and was accepted", n)
+		}
+		if f.notDone[n] {
+			f.t.Fatalf("command %d is reported not done twice", n)
+		}
+		f.notDone[n] = true
+	}
+	for _, n := range refused {
+		if !f.left[n] {
+			f.t.Fatalf("command %d is reported refused and was not left out", n)
+		}
+	}
+	for _, n := range lost {
+		if f.left[n] {
+			f.t.Fatalf("command %d was left out and is reported lost", n)
 		}
 	}
 }
@@ -138,9 +175,9 @@ func (f *forwarding) exchange() {
 	f.toMember = nil
 }
 
-// TestForwardOverBadLink loses, repeats, delays and reorders frames and answers, fills the leader and changes leaders.
-// Nothing is accepted twice or against what was reported, and once the link works every command of the present
-// term is accepted or reported not done.
+// TestForwardOverBadLink loses, repeats, delays and reorders frames and answers, fills the leader and its disks, and changes
+// leaders. Nothing is accepted twice or against what was reported, and once the link works every command of the present
+// term is accepted, or reported lost or refused, whichever it is.
 func TestForwardOverBadLink(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -174,6 +211,7 @@ func TestForwardOverBadLink(t *testing.T) {
 				pick(t, &f.toMember, "lost answer")
 			},
 			"full":  func(*rapid.T) { room = !room },
+			"disks": func(*rapid.T) { f.full = !f.full },
 			"elect": func(*rapid.T) { f.elect() },
 		})
 		f.settle()
@@ -186,6 +224,7 @@ func TestForwardOverBadLink(t *testing.T) {
 			t.Fatalf("under way for ever: %+v %+v", f.sender.open, f.sender.closing)
 		}
 		// And the link works as before.
+		f.full = false
 		f.send()
 		f.settle()
 		if last := f.next; !f.accepted[last] {
@@ -210,7 +249,7 @@ func TestForwardIncarnations(t *testing.T) {
 		{frame(9, 1, 2), true, true}, {frame(9, 1, 4), false, true}, {frame(9, 2, 0), false, true},
 		{frame(9, 1, 3), false, false}, {frame(9, 2, 1), true, true},
 	} {
-		answer, accepted := r.accept(c.f, true)
+		answer, accepted := r.accept(c.f, true, nil)
 		if accepted != c.accepted || (answer != nil) != c.answered {
 			t.Errorf("frame %d, %+v: accepted %v, answer %+v", i, c.f, accepted, answer)
 		}

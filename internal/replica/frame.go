@@ -45,6 +45,16 @@ type forwardAck struct {
 	epoch       uint64 // the epoch that is open
 	next        uint64 // frames of epoch below next were accepted, none from next on so far
 	closed      uint64 // of the epoch before, frames below closed were accepted, and no other ever will be
+	// refused are the commands that were left out of accepted frames of epoch, closedRefused those of the epoch before. Each answer
+	// has all that the sender may not have heard of: answers are lost too.
+	refused, closedRefused []refusal
+}
+
+// refusal names the commands of an accepted frame that the leader left out, because they grow and the disks of the cluster were
+// full. All others of the frame were taken.
+type refusal struct {
+	seq    uint64
+	places []uint64 // in the frame, from 0
 }
 
 // touch reports the sessions and leases that a member heard of since its last report, and carries what its
@@ -126,12 +136,14 @@ func decodeForward(body []byte) (*forward, error) {
 }
 
 func (a *forwardAck) encode() []byte {
-	return appendUvarints([]byte{byte(frameForwardAck)}, a.term, a.incarnation, a.epoch, a.next, a.closed)
+	b := appendUvarints([]byte{byte(frameForwardAck)}, a.term, a.incarnation, a.epoch, a.next, a.closed)
+	return appendRefusals(appendRefusals(b, a.refused), a.closedRefused)
 }
 
 func decodeForwardAck(body []byte) (*forwardAck, error) {
 	r := frameReader{rest: body}
 	a := &forwardAck{term: r.uvarint(), incarnation: r.uvarint(), epoch: r.uvarint(), next: r.uvarint(), closed: r.uvarint()}
+	a.refused, a.closedRefused = r.refusals(), r.refusals()
 	return a, r.done()
 }
 
@@ -184,6 +196,14 @@ func appendDated(b []byte, all []dated) []byte {
 	b = binary.AppendUvarint(b, uint64(len(all)))
 	for _, d := range all {
 		b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, uint64(d.id)), d.age)
+	}
+	return b
+}
+
+func appendRefusals(b []byte, refusals []refusal) []byte {
+	b = binary.AppendUvarint(b, uint64(len(refusals)))
+	for _, f := range refusals {
+		b = appendUvarints(appendUvarints(b, f.seq, uint64(len(f.places))), f.places...)
 	}
 	return b
 }
@@ -276,6 +296,18 @@ func (r *frameReader) dated() []dated {
 		all[i] = dated{r.int64(), r.uvarint()}
 	}
 	return all
+}
+
+// refusals takes what appendRefusals made; nil for an empty list.
+func (r *frameReader) refusals() (refusals []refusal) {
+	for range r.count(2) {
+		f := refusal{seq: r.uvarint()}
+		for range r.count(1) {
+			f.places = append(f.places, r.uvarint())
+		}
+		refusals = append(refusals, f)
+	}
+	return refusals
 }
 
 func (r *frameReader) bytes() []byte {

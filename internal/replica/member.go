@@ -240,7 +240,9 @@ func (m *Member) receive(f Frame) {
 		}
 	case frameForwardAck:
 		if a, err := decodeForwardAck(body); err == nil {
-			m.orders.lostForwards(m.orders.sender.acknowledged(a))
+			notDone, refused := m.orders.sender.acknowledged(a)
+			m.fx.Refused = append(m.fx.Refused, refused...)
+			m.notDone(notDone)
 		}
 	case frameTouch:
 		if t, err := decodeTouch(body); err == nil {

@@ -192,6 +192,7 @@ func TestFrames(t *testing.T) {
 		f.proposals = append(f.proposals, rapid.SliceOfN(rapid.SliceOf(rapid.Byte()), 0, 5).Draw(t, "proposals")...)
 		same(t, f.encode(), frameForward, f, decodeForward)
 		a := &forwardAck{term: u("term"), incarnation: u("incarnation"), epoch: u("epoch"), next: u("next"), closed: u("closed")}
+		a.refused, a.closedRefused = someRefusals(t, "refused"), someRefusals(t, "refused before")
 		same(t, a.encode(), frameForwardAck, a, decodeForwardAck)
 		ids := func(name string) []int64 {
 			return slices.Clip(append([]int64(nil), rapid.SliceOfN(rapid.Int64(), 0, 4).Draw(t, name)...))
@@ -212,13 +213,20 @@ func TestFrames(t *testing.T) {
 	})
 }
 
+func someRefusals(t *rapid.T, name string) (all []refusal) {
+	for range rapid.IntRange(0, 3).Draw(t, name) {
+		all = append(all, refusal{rapid.Uint64().Draw(t, "seq"), append([]uint64(nil), rapid.SliceOfN(rapid.Uint64(), 0, 3).Draw(t, "places")...)})
+	}
+	return all
+}
+
 func same[T any](t *rapid.T, frame []byte, kind frameKind, want *T, decode func([]byte) (*T, error)) {
 	t.Helper()
 	got, err := decode(frame[1:])
 	if err != nil || frameKind(frame[0]) != kind {
 		t.Fatalf("kind %d: %v", frame[0], err)
 	}
-	unexported := cmp.AllowUnexported(forward{}, forwardAck{}, touch{}, touchAck{}, timeLeft{}, dated{})
+	unexported := cmp.AllowUnexported(forward{}, forwardAck{}, refusal{}, touch{}, touchAck{}, timeLeft{}, dated{})
 	if diff := cmp.Diff(want, got, unexported); diff != "" {
 		t.Fatal(diff)
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/invariant"
 )
 
 // Bounds of a batch: it closes at whichever comes first, and a larger command is an entry of its own.
@@ -177,10 +178,8 @@ func (o *orders) forwardQueue() {
 		sent, encoded := sentForward{numbers: ownNumbers(batch)}, make([][]byte, len(batch))
 		for i, p := range batch {
 			encoded[i] = p.Encoded
-			if p.Grows {
-				sent.growing = append(sent.growing, p.Number)
-			}
 		}
+		invariant.Assert(len(sent.numbers) == len(batch), "a member that does not lead holds commands of its own alone")
 		o.m.waiters.addressed(term, sent.numbers)
 		o.m.send(o.m.soft.Lead, o.sender.send(sent, encoded).encode())
 	}
@@ -200,8 +199,8 @@ func (o *orders) receiveForward(from uint64, f *forward) {
 		r = &forwardReceiver{retired: make(map[uint64]bool)}
 		o.receivers[from] = r
 	}
-	commands, grows := foreignCommands(f)
-	answer, accepted := r.accept(f, o.bytes < foreignLimit && !(grows && o.m.space.full))
+	commands, leaveOut := o.foreignCommands(f)
+	answer, accepted := r.accept(f, o.bytes < foreignLimit, leaveOut)
 	if accepted {
 		o.enqueue(commands)
 	}
@@ -210,32 +209,25 @@ func (o *orders) receiveForward(from uint64, f *forward) {
 	}
 }
 
-// foreignCommands returns the commands of a frame, and whether one of them grows. What does not parse never enters the log,
-// where every member would choke on it.
-func foreignCommands(f *forward) (commands []Pending, grows bool) {
+// foreignCommands returns the commands of a frame without those that a full cluster does not take, and the places of these in the
+// frame. What does not parse never enters the log, where every member would choke on it.
+func (o *orders) foreignCommands(f *forward) (commands []Pending, leaveOut []uint64) {
 	commands = make([]Pending, 0, len(f.proposals))
-	for _, encoded := range f.proposals {
+	for i, encoded := range f.proposals {
 		var p command.Proposal
 		if command.DecodeProposal(encoded, &p) != nil {
 			continue
 		}
-		one := Pending{
-			Encoded: encoded, Grows: command.Grows(p.Command), foreign: true, change: p.Command.Kind() == command.KindChangeMembers,
+		grows := command.Grows(p.Command)
+		if grows && o.m.space.full {
+			leaveOut = append(leaveOut, uint64(i))
+			continue
 		}
-		commands, grows = append(commands, one), grows || one.Grows
+		commands = append(commands, Pending{
+			Encoded: encoded, Grows: grows, foreign: true, change: p.Command.Kind() == command.KindChangeMembers,
+		})
 	}
-	return commands, grows
-}
-
-// lostForwards reports commands of frames that the leader will never accept. Those that grow were refused if the cluster is
-// full: nothing else was wrong with them.
-func (o *orders) lostForwards(lost []sentForward) {
-	for _, f := range lost {
-		if o.m.space.full {
-			o.m.fx.Refused = append(o.m.fx.Refused, f.growing...)
-		}
-		o.m.notDone(f.numbers)
-	}
+	return commands, leaveOut
 }
 
 // dropForeign forgets commands of other members, and of our own those that only a leader may

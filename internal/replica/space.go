@@ -14,7 +14,7 @@ import (
 // expiry, and for the snapshot that lets the log go. It ends by itself when there is room again.
 //
 // A command that grows and reaches the leader of a full cluster all the same, from a member that has not heard of it, is
-// not accepted, like any frame out of turn: its sender learns that it is not done, and by then knows why.
+// left out of its frame and named in the answer (forward.go); what came with it goes on.
 
 // space is what a Member knows of the room on disks.
 type space struct {

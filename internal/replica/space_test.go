@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/raft/v3/quorum"
 	"go.etcd.io/raft/v3/tracker"
 	"go.uber.org/goleak"
@@ -101,39 +102,65 @@ func (c *cluster) all(holds func(MemberStatus) bool) bool {
 	})
 }
 
-// What is on its way to a leader that has just become full is refused for what it is.
-func TestForwardedWhenFull(t *testing.T) {
+// What a leader that has just become full holds of its own and grows is refused; what it has of others stays.
+func TestRefusedWhenFull(t *testing.T) {
 	fx := new(Effects)
 	leader := &Member{fx: fx, waiters: NewWaiters(0)}
 	leader.orders, leader.space = newOrders(leader), newSpace(leader)
-	put := command.AppendProposal(nil, &command.Proposal{Command: &command.Put{Key: "k"}})
-	remove := command.AppendProposal(nil, &command.Proposal{Command: &command.DeleteRange{Key: "k"}})
-	for _, c := range []struct {
-		proposals [][]byte
-		commands  int
-		grows     bool
-	}{
-		{[][]byte{remove, put}, 2, true}, {[][]byte{remove}, 1, false}, {[][]byte{{0xff}}, 0, false}, {nil, 0, false},
-	} {
-		if commands, grows := foreignCommands(&forward{proposals: c.proposals}); len(commands) != c.commands || grows != c.grows {
-			t.Errorf("%q: %d commands, grows %v", c.proposals, len(commands), grows)
-		}
-	}
 	o := leader.orders
-	o.enqueue([]Pending{{Number: 1, Encoded: put, Grows: true}, {Number: 2, Encoded: remove}, {Encoded: put, Grows: true, foreign: true}})
+	o.enqueue([]Pending{{Number: 1, Encoded: growing, Grows: true}, {Number: 2, Encoded: shrinking}, {Encoded: growing, Grows: true, foreign: true}})
 	leader.space.tell(true)
-	o.enqueue([]Pending{{Number: 3, Encoded: put, Grows: true}, {Number: 4, Encoded: remove}})
-	if !slices.Equal(fx.Refused, []uint64{1, 3}) || len(o.queue) != 3 || o.bytes != 2*len(remove)+len(put) {
+	o.enqueue([]Pending{{Number: 3, Encoded: growing, Grows: true}, {Number: 4, Encoded: shrinking}})
+	if !slices.Equal(fx.Refused, []uint64{1, 3}) || len(o.queue) != 3 || o.bytes != 2*len(shrinking)+len(growing) {
 		t.Errorf("refused %d, %d commands of %d bytes wait", fx.Refused, len(o.queue), o.bytes)
 	}
-	o.lostForwards([]sentForward{{numbers: []uint64{5, 6}, growing: []uint64{6}}})
-	if !slices.Equal(fx.Refused, []uint64{1, 3, 6}) || !slices.Equal(fx.NotDone, []uint64{5, 6}) {
-		t.Errorf("refused %d, not done %d", fx.Refused, fx.NotDone)
+}
+
+var (
+	growing   = command.AppendProposal(nil, &command.Proposal{Command: &command.Put{Key: "k"}})
+	shrinking = command.AppendProposal(nil, &command.Proposal{Command: &command.DeleteRange{Key: "k"}})
+)
+
+// What is on its way to a leader that has just become full is refused for what it is, and the rest of its frame goes on in its order,
+// whichever answers are lost.
+func TestForwardedWhenFull(t *testing.T) {
+	leader := &Member{waiters: NewWaiters(0)}
+	leader.orders, leader.space = newOrders(leader), newSpace(leader)
+	leader.space.full = true
+	sender, receiver := forwardSender{}, &forwardReceiver{retired: map[uint64]bool{}}
+	sender.address(1)
+	var taken [][]byte
+	deliver := func(f *forward) *forwardAck {
+		commands, leaveOut := leader.orders.foreignCommands(f)
+		answer, accepted := receiver.accept(f, true, leaveOut)
+		for _, p := range commands {
+			if accepted {
+				taken = append(taken, p.Encoded)
+			}
+		}
+		return answer
 	}
-	leader.space.tell(false)
-	o.lostForwards([]sentForward{{numbers: []uint64{7}, growing: []uint64{7}}})
-	if len(fx.Refused) != 3 {
-		t.Errorf("refused %d by a cluster that has room", fx.Refused)
+	last := append(slices.Clip(shrinking), 0xff) // It does not parse, and takes a place.
+	deliver(sender.send(sentForward{numbers: []uint64{1, 2, 3}}, [][]byte{growing, shrinking, growing}))
+	answer := deliver(sender.send(sentForward{numbers: []uint64{4, 5, 6}}, [][]byte{shrinking, last, growing}))
+	if want := [][]byte{shrinking, shrinking}; !cmp.Equal(taken, want) {
+		t.Errorf("taken %q, want %q", taken, want)
+	}
+	if notDone, refused := sender.acknowledged(answer); len(notDone) > 0 || !slices.Equal(refused, []uint64{1, 3, 6}) {
+		t.Errorf("not done %d, refused %d, want none and 1, 3 and 6", notDone, refused)
+	}
+	if notDone, refused := sender.acknowledged(answer); len(notDone)+len(refused) > 0 {
+		t.Errorf("told again of %d and %d", notDone, refused)
+	}
+	// Of the next two frames the first is accepted and the second lost, and so is the answer; the one that closes their epoch arrives.
+	deliver(sender.send(sentForward{numbers: []uint64{7}}, [][]byte{growing}))
+	sender.send(sentForward{numbers: []uint64{8}}, [][]byte{growing})
+	var opening *forward
+	for opening == nil {
+		opening = sender.tick()
+	}
+	if notDone, refused := sender.acknowledged(deliver(opening)); !slices.Equal(notDone, []uint64{8}) || !slices.Equal(refused, []uint64{7}) {
+		t.Errorf("not done %d, refused %d, want 8 and 7", notDone, refused)
 	}
 }
 

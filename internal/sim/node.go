@@ -503,8 +503,8 @@ func (n *node) pause(d int64) {
 	n.pausedUntil = n.world.now + d
 }
 
-// propose hands a command to this member; done is called when its outcome is known.
-func (n *node) propose(caller command.Caller, cmd command.Command, done func(state.Result, error)) {
+// pend makes a command one that is waited for here; done is called when its outcome is known.
+func pend(n *node, caller command.Caller, cmd command.Command, done func(state.Result, error)) replica.Pending {
 	var id command.ID
 	number := n.waiters.Add(func(r state.Result, err error) {
 		n.world.check.outcome(n, id, err)
@@ -512,11 +512,16 @@ func (n *node) propose(caller command.Caller, cmd command.Command, done func(sta
 	})
 	id = command.ID{Member: n.id, Number: number}
 	p := command.Proposal{ID: id, Caller: caller, Command: cmd}
-	pending := replica.Pending{Number: number, Encoded: command.AppendProposal(nil, &p), Grows: command.Grows(cmd)}
+	return replica.Pending{Number: number, Encoded: command.AppendProposal(nil, &p), Grows: command.Grows(cmd)}
+}
+
+// propose hands a command to this member; done is called when its outcome is known.
+func (n *node) propose(caller command.Caller, cmd command.Command, done func(state.Result, error)) {
+	pending := pend(n, caller, cmd, done)
 	if pending.Grows && n.world.cfg.Bug == RefuseAndDo && n.member.Status().DiskFull {
 		pending.Grows = false
 		n.step(replica.Propose{Commands: []replica.Pending{pending}})
-		n.waiters.Fail([]uint64{number}, replica.ErrDiskFull)
+		n.waiters.Fail([]uint64{pending.Number}, replica.ErrDiskFull)
 		return
 	}
 	in := replica.Propose{Commands: []replica.Pending{pending}}

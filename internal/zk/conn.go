@@ -380,6 +380,7 @@ func (c *conn) takeIn() bool {
 		c.out.events(a.events)
 		c.reveal(a.at)
 	case a.n != 0 && !c.queue.has(a.n): // The connection has ended meanwhile.
+	case c.lateRefusal(a):
 	case a.err != nil:
 		c.finish(a.err)
 	default:
@@ -389,6 +390,22 @@ func (c *conn) takeIn() bool {
 			c.underway--
 		}
 	}
+	return true
+}
+
+// lateRefusal takes the news that a command was not done because the disks of the cluster are full. It reports false, and the
+// connection ends, if others of the session are under way: those behind it lack the number before theirs.
+func (c *conn) lateRefusal(a *arrival) bool {
+	if a.n == 0 || c.underway != 1 || !isDiskFull(a.err) {
+		return false
+	}
+	it := c.queue.at(a.n)
+	if it.kind != itemWrite {
+		return false
+	}
+	it.kind, it.code = itemRead, jute.CodeQuotaExceeded
+	c.caller.Sequence-- // Nobody has seen it.
+	c.underway--
 	return true
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
+	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/zk/jute"
 )
 
@@ -259,6 +260,38 @@ func TestFullDisksAreAnswered(t *testing.T) {
 		if !slices.Equal(sequences, []uint64{1, 2}) {
 			t.Errorf("commands were submitted as %d", sequences)
 		}
+	})
+}
+
+// A command that the leader finds to be too much for full disks, after it was submitted, is answered like one that was never submitted
+// if nothing is under way behind it, and gives its number back; else the connection ends.
+func TestFullDisksAreAnsweredLate(t *testing.T) {
+	refuse := func(d *door) {
+		synctest.Wait()
+		first := d.replica.pending()[0]
+		d.replica.set(func() { d.replica.taken++ })
+		first.done(state.Result{}, diskFull{})
+	}
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		full := c.send(jute.OpCreate, create("/b", ""))
+		refuse(d)
+		if r := c.recv(); r.Xid != full || r.Err != jute.CodeQuotaExceeded || len(r.body) != 0 {
+			t.Errorf("answer %+v, want %d to %d", r, jute.CodeQuotaExceeded, full)
+		}
+		d.replica.set(func() { d.replica.held = false })
+		c.want(jute.CodeNoNode, jute.OpExists, get("/b"))
+		c.want(0, jute.OpCreate, create("/b", ""))
+	})
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		d.replica.set(func() { d.replica.held = true })
+		c.send(jute.OpCreate, create("/b", ""))
+		c.send(jute.OpDelete, &jute.PathVersionRequest{Path: "/none", Version: -1})
+		refuse(d)
+		c.wantClosed()
+		d.replica.set(func() { d.replica.held = false })
 	})
 }
 

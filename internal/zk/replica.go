@@ -15,8 +15,8 @@ type Replica interface {
 	// which results were applied here, when a view of this member shows what the command did; it
 	// does not block. With a nil error the command is decided and the result's Code tells how;
 	// otherwise it was not done, or nobody knows, and the connection must be closed. An error of
-	// Submit itself says that nothing was and will be done; done is not called then. It ends the connection too, unless its
-	// Outcome is OutcomeDiskFull, which is about the command.
+	// Submit itself says that nothing was and will be done; done is not called then. It ends the connection too. An error of either
+	// kind whose Outcome is OutcomeDiskFull is about the command: it was not and will not be done, and its number is free.
 	Submit(c command.Caller, cmd command.Command, done func(state.Result, error)) error
 	// ReadIndex returns when this member shows everything that was decided anywhere before the call.
 	ReadIndex(ctx context.Context) error

@@ -254,12 +254,7 @@ func checkRest(t *testing.T, m *harness.Member, client *clientv3.Client) {
 			return err
 		},
 	} {
-		// What followed a refused put on its way to the leader is not done, and its client is told to try again.
-		err := call(fn)
-		for n := 0; n < 3 && errors.Is(err, rpctypes.ErrLeaderChanged); n++ {
-			err = call(fn)
-		}
-		if err != nil {
+		if err := call(fn); err != nil {
 			t.Errorf("%s through %s of a full cluster: %v", what, m.Name, err)
 		}
 	}
