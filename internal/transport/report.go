@@ -51,16 +51,7 @@ func (r *reports) snapshotFailed(to uint64) {
 // deliver calls h for everything collected so far, without holding the lock.
 func (r *reports) deliver(h Handler) {
 	r.mu.Lock()
-	unreachable, ended, failed := r.unreachable, r.ended, r.failed
-	if len(ended) > 0 {
-		r.ended = make(map[uint64]bool)
-	}
-	if len(unreachable) > 0 {
-		r.unreachable = make(map[uint64]bool)
-	}
-	if len(failed) > 0 {
-		r.failed = make(map[uint64]int)
-	}
+	unreachable, ended, failed := taken(&r.unreachable), taken(&r.ended), taken(&r.failed)
 	r.mu.Unlock()
 	// Reports about different peers are independent, so that map order does not matter.
 	for to := range unreachable {
@@ -74,6 +65,16 @@ func (r *reports) deliver(h Handler) {
 			h.SnapshotSent(to, false)
 		}
 	}
+}
+
+// taken returns what a map has gathered and leaves an empty one; nil if there is nothing. The map itself stays its owner's.
+func taken[V any](m *map[uint64]V) map[uint64]V {
+	if len(*m) == 0 {
+		return nil
+	}
+	all := *m
+	*m = make(map[uint64]V)
+	return all
 }
 
 func (t *Transport) runReports(ctx context.Context) {
