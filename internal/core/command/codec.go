@@ -20,8 +20,7 @@ import (
 // nothing is optional except by a flag bit, and nothing is ignored: a bit, kind or byte that this
 // version does not know is an error. A field or kind is therefore never added within a
 // version: it raises the version, and it is the cluster's feature level that says when the higher
-// one may be written. Until the first release version 1 still grows: there is no older member that could
-// meet a kind that it does not know.
+// one may be written. Version 1 is that of the first release.
 const (
 	// Version is the version that AppendBatch and AppendProposal write.
 	Version byte = 1
