@@ -35,11 +35,14 @@ type changes struct {
 	settling *Append          // makes durable that the last change is committed; nil once it is
 	heard    map[uint64]int64 // MonotonicMS at which a frame of a member last came
 	links    []state.Member   // who was last said to be linked
+	// grace is for how many ticks those who have left are linked on: what they were sent last, that the change which removes
+	// them is committed, is on its way.
+	grace map[uint64]int
 }
 
 func newChanges(m *Member) *changes {
 	b := &m.opts.Boot
-	c := &changes{m: m, members: b.Members, conf: b.Conf, counted: idsOf(b.Conf), heard: make(map[uint64]int64)}
+	c := &changes{m: m, members: b.Members, conf: b.Conf, counted: idsOf(b.Conf), heard: make(map[uint64]int64), grace: make(map[uint64]int)}
 	c.links = c.linked()
 	return c
 }
@@ -53,6 +56,25 @@ func (c *changes) joint() bool { return len(c.conf.GetVotersOutgoing()) > 0 }
 // follow takes what an applied entry or a snapshot made of the membership.
 func (c *changes) follow(ms state.Membership, conf *raftpb.ConfState) {
 	c.members, c.conf, c.counted = ms, conf, idsOf(conf)
+	for _, was := range c.links {
+		_, stays := ms.ByID(was.ID)
+		if _, going := c.grace[was.ID]; !stays && !going && !slices.Contains(c.counted, was.ID) {
+			c.grace[was.ID] = c.m.opts.ElectionTicks
+		}
+	}
+	c.tellLinks()
+}
+
+// tick lets one tick pass.
+func (c *changes) tick() {
+	if len(c.grace) == 0 {
+		return
+	}
+	for id := range c.grace { // each by itself
+		if c.grace[id]--; c.grace[id] <= 0 {
+			delete(c.grace, id)
+		}
+	}
 	c.tellLinks()
 }
 
@@ -92,11 +114,11 @@ func sameAddress(a, b state.Member) bool {
 	return a.ID == b.ID && slices.Equal(a.PeerURLs, b.PeerURLs)
 }
 
-// linked is every member, and those that were removed as long as raft still counts on them.
+// linked is every member, and those that were removed as long as raft still counts on them, and a little longer.
 func (c *changes) linked() []state.Member {
 	all := slices.Clone(c.members.Members)
 	for _, was := range c.links {
-		if _, stays := c.members.ByID(was.ID); !stays && slices.Contains(c.counted, was.ID) {
+		if _, stays := c.members.ByID(was.ID); !stays && (slices.Contains(c.counted, was.ID) || c.grace[was.ID] > 0) {
 			all = append(all, was)
 		}
 	}

@@ -219,6 +219,7 @@ func (m *Member) tick() {
 	}
 	m.keeper.tick()
 	m.space.tick()
+	m.changes.tick()
 	m.followed = countFollowing(m)
 }
 
