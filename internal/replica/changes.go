@@ -249,17 +249,12 @@ func (c *changes) behind(id uint64) uint64 {
 // gainOffice sorts the changes out of what a new leader has not yet handed to another.
 func (c *changes) gainOffice() {
 	c.ordered = false
-	o := c.m.orders
-	kept := o.queue[:0:0]
-	for _, p := range o.queue {
+	c.m.orders.keep(func(p Pending) bool {
 		if p.change {
 			c.queue = append(c.queue, p)
-			o.bytes -= len(p.Encoded)
-		} else {
-			kept = append(kept, p)
 		}
-	}
-	o.queue = kept
+		return !p.change
+	})
 }
 
 // loseOffice puts our own changes back to where they are handed to the next leader from. Those of others are dropped: their
@@ -270,8 +265,7 @@ func (c *changes) loseOffice() {
 	c.queue = nil
 	for _, p := range mine {
 		if !p.foreign {
-			c.m.orders.queue = append(c.m.orders.queue, p)
-			c.m.orders.bytes += len(p.Encoded)
+			c.m.orders.add(p)
 		}
 	}
 }

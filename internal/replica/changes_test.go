@@ -75,11 +75,16 @@ func (c *cluster) left(id uint64) {
 // newCluster starts n founders and stops everybody at the end.
 func newCluster(t *testing.T, n uint64) (c *cluster, stop func()) {
 	c = &cluster{t: t, founders: n, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
-	for id := uint64(1); id <= n; id++ {
+	return c, c.found()
+}
+
+// found starts the founders, each with a new disk, and returns how to stop everybody.
+func (c *cluster) found() (stop func()) {
+	for id := uint64(1); id <= c.founders; id++ {
 		c.disks[id] = vfs.NewMem(id)
 		c.start(id)
 	}
-	return c, func() {
+	return func() {
 		for id := range c.members {
 			c.stop(id)
 		}

@@ -205,18 +205,9 @@ func (c *cluster) leader() (id uint64) {
 // TestCluster proposes at each member, kills the leader, brings it back by a snapshot, and restarts everybody.
 func TestCluster(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
 	ids := []uint64{1, 2, 3}
-	for _, id := range ids {
-		c.disks[id] = vfs.NewMem(id)
-		c.start(id)
-	}
-	defer func() {
-		for id := range c.members {
-			c.stop(id)
-		}
-		c.streams.Wait()
-	}()
+	c, stop := newCluster(t, 3)
+	defer stop()
 	keys := 0
 	put := func(id uint64, size int) {
 		t.Helper()
@@ -313,17 +304,8 @@ func sameDigest(c *cluster, ids []uint64) {
 // TestReaper: an empty container and a TTL node whose time is over go by themselves, others stay.
 func TestReaper(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
-	for id := range uint64(3) {
-		c.disks[id+1] = vfs.NewMem(id + 1)
-		c.start(id + 1)
-	}
-	defer func() {
-		for id := range c.members {
-			c.stop(id)
-		}
-		c.streams.Wait()
-	}()
+	c, stop := newCluster(t, 3)
+	defer stop()
 	m := c.member(c.leader())
 	acl := []command.ACL{{Perms: command.PermAll, Scheme: "world", ID: "anyone"}}
 	do := func(cmd command.Command) {

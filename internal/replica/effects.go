@@ -222,10 +222,10 @@ func (fx *Effects) reset() {
 	}
 }
 
-// addresses are the peer URLs of everybody but self.
-func (l *Links) addresses(self uint64) map[uint64][]string {
-	peers := make(map[uint64][]string, len(l.Members))
-	for _, m := range l.Members {
+// PeerURLs maps the ids of members, without self, to where they listen for each other: what a transport is to link.
+func PeerURLs(members []state.Member, self uint64) map[uint64][]string {
+	peers := make(map[uint64][]string, len(members))
+	for _, m := range members {
 		if m.ID != self {
 			peers[m.ID] = m.PeerURLs
 		}

@@ -13,26 +13,16 @@ import (
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 	"github.com/okapi-kv/okapi/internal/lessor"
-	"github.com/okapi-kv/okapi/internal/vfs"
 )
 
 // startThree starts three members and returns them when all serve, and how to stop them.
 func startThree(t *testing.T) (c *cluster, stop func()) {
 	t.Helper()
-	c = &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
-	for id := range uint64(3) {
-		c.disks[id+1] = vfs.NewMem(id + 1)
-		c.start(id + 1)
-	}
+	c, stop = newCluster(t, 3)
 	for id := range uint64(3) {
 		<-c.member(id + 1).Serving()
 	}
-	return c, func() {
-		for id := range c.members {
-			c.stop(id)
-		}
-		c.streams.Wait()
-	}
+	return c, stop
 }
 
 // grant makes a lease through a member; a change of leaders may make that take several tries.

@@ -58,9 +58,14 @@ func (o *orders) enqueue(commands []Pending) {
 			o.m.fx.Refused = append(o.m.fx.Refused, p.Number)
 			continue
 		}
-		o.queue = append(o.queue, p)
-		o.bytes += len(p.Encoded)
+		o.add(p)
 	}
+}
+
+// add puts a command at the end of the queue.
+func (o *orders) add(p Pending) {
+	o.queue = append(o.queue, p)
+	o.bytes += len(p.Encoded)
 }
 
 // refuseGrowing takes what grows out of the queue when the cluster is full. What other members forwarded was accepted and

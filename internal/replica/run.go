@@ -160,7 +160,7 @@ func (r *Replica) carryOut(fx *Effects) {
 		r.archive.send(s)
 	}
 	if fx.Links != nil {
-		r.transport.SetPeers(fx.Links.addresses(r.opts.ID))
+		r.transport.SetPeers(PeerURLs(fx.Links.Members, r.opts.ID))
 	}
 	if fx.TakeSnapshot {
 		r.archive.beginNow()

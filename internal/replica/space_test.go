@@ -47,16 +47,7 @@ func (c *cluster) limit(id uint64, free int64) {
 func TestFullDisks(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	c := &cluster{t: t, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}, founders: 3, reserve: 8 << 20}
-	for id := uint64(1); id <= 3; id++ {
-		c.disks[id] = vfs.NewMem(id)
-		c.start(id)
-	}
-	defer func() {
-		for id := range c.members {
-			c.stop(id)
-		}
-		c.streams.Wait()
-	}()
+	defer c.found()()
 	c.put(1, "k", 10)
 	c.put(1, "l", 10)
 	leader := c.leader()

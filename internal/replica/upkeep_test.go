@@ -81,17 +81,8 @@ func TestReadHistoryHoldsHistory(t *testing.T) {
 // The office goes to the member that is named, and metrics tell of it.
 func TestTransferLeadershipToAMember(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	c := &cluster{t: t, founders: 3, disks: map[uint64]*vfs.Mem{}, members: map[uint64]*running{}}
-	for id := uint64(1); id <= 3; id++ {
-		c.disks[id] = vfs.NewMem(id)
-		c.start(id)
-	}
-	defer func() {
-		for id := range c.members {
-			c.stop(id)
-		}
-		c.streams.Wait()
-	}()
+	c, stop := newCluster(t, 3)
+	defer stop()
 	for range 3 {
 		from := c.leader()
 		to := from%3 + 1

@@ -137,14 +137,3 @@ func (m *member) checkFlags(members state.Membership) error {
 	want := cluster.Identity{ClusterID: founding.ClusterID, MemberID: founding.Self.ID, Name: m.cfg.Name}
 	return m.directory.Verify(m.identity, want)
 }
-
-// peersOf are the peer URLs of everybody but self.
-func peersOf(members state.Membership, self uint64) map[uint64][]string {
-	peers := make(map[uint64][]string)
-	for _, m := range members.Members {
-		if m.ID != self {
-			peers[m.ID] = m.PeerURLs
-		}
-	}
-	return peers
-}

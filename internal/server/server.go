@@ -150,7 +150,7 @@ func (m *member) build() (err error) {
 	gate := &gatekeeper{replica: m.replica, recall: m.recall, level: m.level}
 	m.transport = transport.New(transport.Options{
 		Identity: transport.Identity{ClusterID: m.identity.ClusterID, MemberID: m.identity.MemberID},
-		Listener: m.ports.peer, Peers: peersOf(m.disk.Boot.Members, m.identity.MemberID),
+		Listener: m.ports.peer, Peers: replica.PeerURLs(m.disk.Boot.Members.Members, m.identity.MemberID),
 		AdvertiseURLs: m.cfg.InitialAdvertisePeerURLs, TLS: m.tls, Handler: m.replica, Logger: m.log,
 		Directory: m.identity.Directory, Starts: m.starts, Feature: uint64(cluster.FeatureNewest),
 		Admit: gate.admit, Join: gate.expected, Expelled: m.replica.Expelled, SnapshotBytesPerSecond: int(m.cfg.SnapshotRate),
