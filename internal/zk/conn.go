@@ -99,10 +99,9 @@ type conn struct {
 	out output
 
 	inbox inbox
-	// arrivals were taken out of the inbox; the first next of them have been looked at. spare is empty memory for the inbox.
+	// arrivals were taken out of the inbox; the first next of them have been looked at.
 	arrivals []arrival
 	next     int
-	spare    []arrival
 }
 
 // owner is who brings a connection its input and sends its output. Its methods do not block.
@@ -353,18 +352,23 @@ func (c *conn) count(it *item) {
 // first returns what has come first; nil if nothing has.
 func (c *conn) first() *arrival {
 	if c.next == len(c.arrivals) {
-		clear(c.arrivals)
-		if cap(c.arrivals) <= 4*queueKeep {
-			c.spare = c.arrivals[:0]
-		}
-		c.arrivals, c.next = c.inbox.take(c.spare), 0
-		c.spare = nil
-		if len(c.arrivals) == 0 {
-			c.spare, c.arrivals = c.arrivals, nil
-			return nil
-		}
+		c.refill()
+	}
+	if len(c.arrivals) == 0 {
+		return nil
 	}
 	return &c.arrivals[c.next]
+}
+
+// refill takes over what has come since all before was looked at. Two lists change places with the inbox, so that what
+// comes needs no memory of its own; after a burst they are let go.
+func (c *conn) refill() {
+	clear(c.arrivals)
+	spare := c.arrivals[:0]
+	if cap(spare) > 4*queueKeep {
+		spare = nil
+	}
+	c.arrivals, c.next = c.inbox.take(spare), 0
 }
 
 // takeIn looks at what has come first; false if nothing has. An outcome that nobody knows ends the
