@@ -51,9 +51,9 @@ var layers = []layer{
 	{"internal/vfs", "internal/invariant", whySupport},
 	{"internal/telemetry", "internal/invariant", whySupport},
 
-	{"internal/core/command", "internal/invariant", whyCore},
-	{"internal/core/mvcc/arena", "internal/invariant", whyCore},
-	{"internal/core/mvcc", "internal/invariant internal/core/command internal/core/mvcc/arena", whyCore},
+	{"internal/core/arena", "internal/invariant", whyCore},
+	{"internal/core/command", "internal/invariant internal/core/arena", whyCore},
+	{"internal/core/mvcc", "internal/invariant internal/core/command internal/core/arena", whyCore},
 	{"internal/core/state", "internal/invariant internal/core/command internal/core/mvcc", whyCore},
 	{"internal/core/watch", "internal/invariant internal/core/command internal/core/mvcc internal/core/state", whyCore},
 

@@ -22,7 +22,7 @@ var coreImports = []string{
 }
 
 // arena is the one package of the core that may lay out memory by hand.
-const arena = "internal/core/mvcc/arena"
+const arena = "internal/core/arena"
 
 // arenaImports is what arena may import beyond coreImports.
 var arenaImports = []string{"unsafe", "sync/atomic"}

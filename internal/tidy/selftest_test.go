@@ -111,7 +111,7 @@ var bites = map[string][]example{
 		bad(kvFile, "package p\ntype t struct { c chan int }\n"),
 		good(kvFile, "package p\nimport \"math\"\nvar x = math.MaxInt64\n"),
 		good("internal/core/state/kv_test.go", imports("time")),
-		good("internal/core/mvcc/arena/x.go", imports("unsafe", "sync/atomic")),
+		good("internal/core/arena/x.go", imports("unsafe", "sync/atomic")),
 		good("internal/replica/x.go", imports("time")),
 	},
 	"map-order": {

@@ -152,9 +152,9 @@ func callerMaxSize(c *Caller) int {
 	return n + idSize + 2*maxVarint // session, generation, sequence
 }
 
-// DecodeBatch reads an encoded batch. It reuses the slice into.Proposals. All strings of the
-// result share one allocation, all byte slices alias data, and both live as long as any of
-// them does. On error, which wraps ErrMalformed or ErrVersion, into holds no proposals.
+// DecodeBatch reads an encoded batch. It reuses the slice into.Proposals. All strings and byte slices of the
+// result alias data, which lives as long as any of them does and must not be changed any more. On error, which wraps
+// ErrMalformed or ErrVersion, into holds no proposals.
 func DecodeBatch(data []byte, into *Batch) error {
 	d := newDecoder(data)
 	old := into.Proposals

@@ -6,9 +6,8 @@
 // is a function of the state and the entry alone. The codec is versioned and its bytes are
 // fixed by golden files: what an older member wrote, a newer one reads.
 //
-// Commands are plain values. Keys, paths and names are strings, and those of a decoded
-// command share one allocation with the whole batch: a holder that keeps one beyond apply
-// clones it. Byte slices of a decoded command alias the entry and must not be changed.
+// Commands are plain values. Strings and byte slices of a decoded command alias the entry, whose bytes are never
+// changed: a holder that keeps one beyond apply clones it.
 package command
 
 // Kind tells the commands apart in the log. Numbers are never reused.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/okapi-kv/okapi/internal/core/arena"
 )
 
 // Least encoded sizes, in bytes: a count is believed only if that many elements could follow, so that
@@ -22,7 +24,7 @@ const (
 // its next loop.
 type decoder struct {
 	data []byte
-	text string // the same bytes once more; every decoded string is a part of it
+	text string // the same memory; every decoded string is a part of it
 	pos  int
 	err  error
 
@@ -41,7 +43,7 @@ func newDecoder(data []byte) decoder {
 		d.fail("version")
 	}
 	if d.err == nil {
-		d.text = string(data)
+		d.text = arena.String(data)
 	}
 	return d
 }

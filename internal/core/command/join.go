@@ -14,12 +14,3 @@ func JoinBatch(b []byte, timeMS int64, encoded [][]byte) []byte {
 	}
 	return b
 }
-
-// JoinedSize is an upper bound of what JoinBatch adds, in bytes.
-func JoinedSize(encoded [][]byte) int {
-	n := 1 + maxVarint + maxVarint
-	for _, p := range encoded {
-		n += len(p)
-	}
-	return n
-}

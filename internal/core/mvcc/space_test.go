@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/okapi-kv/okapi/internal/core/mvcc/arena"
+	"github.com/okapi-kv/okapi/internal/core/arena"
 	"github.com/okapi-kv/okapi/internal/invariant"
 )
 

@@ -1,6 +1,6 @@
 package mvcc
 
-import "github.com/okapi-kv/okapi/internal/core/mvcc/arena"
+import "github.com/okapi-kv/okapi/internal/core/arena"
 
 // Version is the state of a key from one change of it to the next. It is never changed once written, but
 // for the way to its predecessor, which is cut when nobody can ask for that any more.
