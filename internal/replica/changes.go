@@ -249,7 +249,7 @@ func (c *changes) behind(id uint64) uint64 {
 // gainOffice sorts the changes out of what a new leader has not yet handed to another.
 func (c *changes) gainOffice() {
 	c.ordered = false
-	c.m.orders.keep(func(p Pending) bool {
+	c.m.orders.queue.keep(func(p Pending) bool {
 		if p.change {
 			c.queue = append(c.queue, p)
 		}
@@ -265,7 +265,7 @@ func (c *changes) loseOffice() {
 	c.queue = nil
 	for _, p := range mine {
 		if !p.foreign {
-			c.m.orders.add(p)
+			c.m.orders.queue.add(p)
 		}
 	}
 }

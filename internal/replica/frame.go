@@ -3,12 +3,6 @@ package replica
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-
-	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/okapi-kv/okapi/internal/invariant"
 )
 
 // frameKind is the first byte of a frame between members.
@@ -89,21 +83,6 @@ type touchAck struct {
 
 // timeLeft is how long a session or lease has before it may expire.
 type timeLeft struct{ id, ms int64 }
-
-func appendRaft(b []byte, m *raftpb.Message) []byte {
-	b = append(b, byte(frameRaft))
-	b, err := proto.MarshalOptions{}.MarshalAppend(b, m)
-	invariant.Assert(err == nil, "a raft message, which has no required fields and no strings, encodes", err)
-	return b
-}
-
-func decodeRaft(body []byte) (*raftpb.Message, error) {
-	m := new(raftpb.Message)
-	if err := proto.Unmarshal(body, m); err != nil {
-		return nil, fmt.Errorf("decode raft message: %w", err)
-	}
-	return m, nil
-}
 
 func (f *forward) encode() []byte {
 	size := 1 + 5*binary.MaxVarintLen64

@@ -252,7 +252,9 @@ func FuzzFrame(f *testing.F) {
 		if len(b) == 0 {
 			return
 		}
-		_, _ = decodeRaft(b[1:])
+		if m, err := decodeRaft(b[1:]); err == nil {
+			checkRaft(t, m)
+		}
 		if fw, err := decodeForward(b[1:]); err == nil && len(fw.proposals) > len(b) {
 			t.Errorf("%d proposals of %d bytes", len(fw.proposals), len(b))
 		}
@@ -272,7 +274,7 @@ func FuzzFrame(f *testing.F) {
 }
 
 // rawConf is what raft itself makes of changes.
-func rawConf(t *rapid.T, conf *raftpb.ConfState) *raft.RawNode {
+func rawConf(t rapid.TB, conf *raftpb.ConfState) *raft.RawNode {
 	storage := raft.NewMemoryStorage()
 	snap := &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(uint64(5)), Term: new(uint64(1)), ConfState: conf}}
 	if err := storage.ApplySnapshot(snap); err != nil {

@@ -18,12 +18,14 @@ const appendsUnderWay = 2
 // orders is what a Member has yet to have ordered: by itself, if it leads, or by the leader.
 type orders struct {
 	m         *Member
-	queue     []Pending // commands not yet handed to a leader, in order
-	bytes     int       // of queue
+	queue     backlog
 	sender    forwardSender
 	receivers map[uint64]*forwardReceiver // at the leader, by member
 	lastStamp int64                       // of the last entry proposed here, ms
 	bootstrap uint64                      // the term in which Bootstrap was proposed
+
+	list  [][]byte // see encoded
+	entry []byte   // see encodeBatch
 }
 
 func newOrders(m *Member) *orders {
@@ -58,59 +60,20 @@ func (o *orders) enqueue(commands []Pending) {
 			o.m.fx.Refused = append(o.m.fx.Refused, p.Number)
 			continue
 		}
-		o.add(p)
+		o.queue.add(p)
 	}
-}
-
-// add puts a command at the end of the queue.
-func (o *orders) add(p Pending) {
-	o.queue = append(o.queue, p)
-	o.bytes += len(p.Encoded)
 }
 
 // refuseGrowing takes what grows out of the queue when the cluster is full. What other members forwarded was accepted and
 // stays.
 func (o *orders) refuseGrowing() {
-	o.keep(func(p Pending) bool {
+	o.queue.keep(func(p Pending) bool {
 		if p.Grows && !p.foreign {
 			o.m.fx.Refused = append(o.m.fx.Refused, p.Number)
 			return false
 		}
 		return true
 	})
-}
-
-// keep drops the commands of the queue for which fn is false.
-func (o *orders) keep(fn func(Pending) bool) {
-	kept := o.queue[:0:0]
-	o.bytes = 0
-	for _, p := range o.queue {
-		if fn(p) {
-			kept = append(kept, p)
-			o.bytes += len(p.Encoded)
-		}
-	}
-	o.queue = kept
-}
-
-// takeBatch takes the next batch off the queue.
-func (o *orders) takeBatch() []Pending {
-	n, size := 0, 0
-	for n < len(o.queue) && n < batchCommands {
-		size += len(o.queue[n].Encoded)
-		if n > 0 && size > batchBytes {
-			size -= len(o.queue[n].Encoded)
-			break
-		}
-		n++
-	}
-	batch := o.queue[:n:n]
-	o.queue = o.queue[n:]
-	o.bytes -= size
-	if len(o.queue) == 0 {
-		o.queue = nil
-	}
-	return batch
 }
 
 // proposeBatch makes one entry of what has gathered, if this member leads and its log can take it. It
@@ -124,19 +87,22 @@ func (o *orders) proposeBatch() bool {
 		return false
 	}
 	o.m.keeper.expireSome()
-	if len(o.queue) == 0 {
-		return false
-	}
-	batch := o.takeBatch()
-	if err := o.m.raft.Propose(o.encodeBatch(batch)); err != nil {
-		o.queue = append(batch, o.queue...)
-		for _, p := range batch {
-			o.bytes += len(p.Encoded)
-		}
+	batch := o.queue.batch()
+	if len(batch) == 0 || o.m.raft.Propose(o.encodeBatch(batch)) != nil {
 		return false
 	}
 	o.m.waiters.addressed(o.m.term(), ownNumbers(batch))
+	o.handedOver(batch)
 	return true
+}
+
+// handedOver takes a batch out of the queue. What was needed to encode it is kept for the next one, unless it was uncommonly large.
+func (o *orders) handedOver(batch []Pending) {
+	o.queue.drop(len(batch))
+	clear(o.list)
+	if cap(o.entry) > 2*batchBytes {
+		o.entry = nil
+	}
 }
 
 // unsynced counts the appends under way that wait for the disk.
@@ -150,14 +116,21 @@ func (o *orders) unsynced() int {
 	return n
 }
 
-// encodeBatch stamps a batch with the leader's clock, which it never lets run back.
+// encodeBatch stamps a batch with the leader's clock, which it never lets run back. The entry stands in memory that is used
+// again for the next one: raft makes a copy of what is proposed.
 func (o *orders) encodeBatch(batch []Pending) []byte {
 	o.lastStamp = max(o.lastStamp, o.m.now.WallMS)
-	encoded := make([][]byte, len(batch))
-	for i, p := range batch {
-		encoded[i] = p.Encoded
+	o.entry = command.JoinBatch(o.entry[:0], o.lastStamp, o.encoded(batch))
+	return o.entry
+}
+
+// encoded returns the bytes of each command, in a list that is used again.
+func (o *orders) encoded(batch []Pending) [][]byte {
+	o.list = o.list[:0]
+	for _, p := range batch {
+		o.list = append(o.list, p.Encoded)
 	}
-	return command.JoinBatch(make([]byte, 0, command.JoinedSize(encoded)), o.lastStamp, encoded)
+	return o.list
 }
 
 // ownNumbers returns the numbers of those commands that somebody here waits for.
@@ -173,20 +146,18 @@ func ownNumbers(batch []Pending) []uint64 {
 
 // forwardQueue hands what has gathered to the leader, if that is another member.
 func (o *orders) forwardQueue() {
-	if !o.m.followsLeader() || len(o.queue) == 0 {
+	if !o.m.followsLeader() || len(o.queue.waiting()) == 0 {
 		return
 	}
 	term := o.m.term()
 	o.sender.address(term)
-	for len(o.queue) > 0 && o.sender.ready() {
-		batch := o.takeBatch()
-		sent, encoded := sentForward{numbers: ownNumbers(batch)}, make([][]byte, len(batch))
-		for i, p := range batch {
-			encoded[i] = p.Encoded
-		}
+	for len(o.queue.waiting()) > 0 && o.sender.ready() {
+		batch := o.queue.batch()
+		sent := sentForward{numbers: ownNumbers(batch)}
 		invariant.Assert(len(sent.numbers) == len(batch), "a member that does not lead holds commands of its own alone")
 		o.m.waiters.addressed(term, sent.numbers)
-		o.m.send(o.m.soft.Lead, o.sender.send(sent, encoded).encode())
+		o.m.send(o.m.soft.Lead, o.sender.send(sent, o.encoded(batch)).encode())
+		o.handedOver(batch)
 	}
 }
 
@@ -205,7 +176,7 @@ func (o *orders) receiveForward(from uint64, f *forward) {
 		o.receivers[from] = r
 	}
 	commands, leaveOut := o.foreignCommands(f)
-	answer, accepted := r.accept(f, o.bytes < foreignLimit, leaveOut)
+	answer, accepted := r.accept(f, o.queue.bytes < foreignLimit, leaveOut)
 	if accepted {
 		o.enqueue(commands)
 	}
@@ -238,7 +209,7 @@ func (o *orders) foreignCommands(f *forward) (commands []Pending, leaveOut []uin
 // dropForeign forgets commands of other members, and of our own those that only a leader may
 // propose, when this member no longer leads. Their senders learn from the new term's first entry.
 func (o *orders) dropForeign() {
-	o.keep(func(p Pending) bool {
+	o.queue.keep(func(p Pending) bool {
 		if p.LeaderOnly {
 			o.m.notDone([]uint64{p.Number})
 		}

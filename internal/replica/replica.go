@@ -76,11 +76,13 @@ type Replica struct {
 	budget     *semaphore.Weighted
 	transport  Transport
 
-	inbox   *mailbox[Input]
-	appends *mailbox[*Append]
-	applies *mailbox[applierJob]
-	archive *archive
-	room    *room
+	inbox *mailbox[Input]
+	// proposals are apart from other inputs, so that they are ordered together and none is wrapped by itself.
+	proposals *mailbox[Pending]
+	appends   *mailbox[*Append]
+	applies   *mailbox[applierJob]
+	archive   *archive
+	room      *room
 
 	touched touches
 
@@ -110,7 +112,7 @@ func New(o Options) (*Replica, error) {
 		opts: o, store: NewStore(o.Disk.Machine, o.Disk.Boot.Conf, o.Disk.Seed), waiters: NewWaiters(o.Incarnation << 24),
 		gate: newGate(o.Disk.Boot.SnapshotIndex), budget: semaphore.NewWeighted(o.BudgetBytes),
 		persister: NewPersister(o.Disk.Log, o.Disk.Hard),
-		inbox:     newMailbox[Input](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
+		inbox:     newMailbox[Input](), proposals: newMailbox[Pending](), appends: newMailbox[*Append](), applies: newMailbox[applierJob](),
 
 		started: o.Clock.Now(), touched: touches{ids: make(map[int64]struct{})}, ready: make(chan struct{}), serving: make(chan struct{}), stopped: make(chan struct{}), expelled: make(chan error, 1),
 	}
@@ -219,10 +221,10 @@ func (r *Replica) Submit(caller command.Caller, cmd command.Command, done func(s
 		return nil
 	default:
 	}
-	r.inbox.put(Propose{Commands: []Pending{{
+	r.proposals.put(Pending{
 		Number: p.ID.Number, Encoded: command.AppendProposal(make([]byte, 0, size), &p),
 		Grows: grows, change: cmd.Kind() == command.KindChangeMembers,
-	}}})
+	})
 	return nil
 }
 

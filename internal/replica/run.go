@@ -16,6 +16,7 @@ func (r *Replica) runLoop(ctx context.Context) error {
 	defer p.timer.Stop()
 	var fx Effects
 	var spare []Input
+	var commands []Pending
 	r.inbox.put(Begin{})
 	for {
 		inputs, ok := r.await(ctx, p, spare)
@@ -23,10 +24,13 @@ func (r *Replica) runLoop(ctx context.Context) error {
 			return nil
 		}
 		now := Time{WallMS: r.opts.Clock.Now().UnixMilli(), MonotonicMS: r.monotonicMS()}
-		for _, in := range gather(inputs) {
+		for _, in := range inputs {
 			r.member.Step(now, in, &fx)
 		}
 		spare = inputs
+		if commands = r.proposals.take(commands); len(commands) > 0 {
+			r.member.Step(now, Propose{Commands: commands}, &fx) // all at once, so that they are batched together
+		}
 		if fx.Wiped {
 			return ErrWiped
 		}
@@ -36,7 +40,7 @@ func (r *Replica) runLoop(ctx context.Context) error {
 	}
 }
 
-// await waits for inputs and returns them in the memory of spare; false once ctx is done.
+// await waits for inputs or proposals and returns the inputs, in exchange for spare; false once ctx is done.
 func (r *Replica) await(ctx context.Context, p *pulse, spare []Input) (inputs []Input, ok bool) {
 	select {
 	case <-ctx.Done():
@@ -46,8 +50,9 @@ func (r *Replica) await(ctx context.Context, p *pulse, spare []Input) (inputs []
 		p.restart()
 		return inputs, true
 	case <-r.inbox.signal:
-		return r.inbox.take(spare), true
+	case <-r.proposals.signal:
 	}
+	return r.inbox.take(spare), true
 }
 
 // pulse times the ticks. No tick is shorter than it should be, as it would be with a Ticker: after a pause, that gives one tick
@@ -89,24 +94,6 @@ func (r *Replica) runOpening(ctx context.Context) error {
 		close(r.serving)
 	}
 	return nil
-}
-
-// gather joins proposals that came one by one into a single input, in place of the last of them, so
-// that they are batched together.
-func gather(inputs []Input) []Input {
-	var all []Pending
-	kept := inputs[:0]
-	for _, in := range inputs {
-		if p, ok := in.(Propose); ok {
-			all = append(all, p.Commands...)
-			continue
-		}
-		kept = append(kept, in)
-	}
-	if len(all) > 0 {
-		kept = append(kept, Propose{Commands: all})
-	}
-	return kept
 }
 
 // touches are the sessions and leases heard of since the last tick.

@@ -13,7 +13,7 @@ import (
 func TestTicksAreWhole(t *testing.T) {
 	for _, late := range []time.Duration{0, 30 * time.Millisecond, 150 * time.Millisecond, 10*time.Second + 90*time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			r := &Replica{inbox: newMailbox[Input](), touched: touches{ids: map[int64]struct{}{}}}
+			r := &Replica{inbox: newMailbox[Input](), proposals: newMailbox[Pending](), touched: touches{ids: map[int64]struct{}{}}}
 			p := newPulse(clock.Real{}, 100)
 			defer p.timer.Stop()
 			awaitTick := func() time.Time {

@@ -102,8 +102,8 @@ func TestRefusedWhenFull(t *testing.T) {
 	o.enqueue([]Pending{{Number: 1, Encoded: growing, Grows: true}, {Number: 2, Encoded: shrinking}, {Encoded: growing, Grows: true, foreign: true}})
 	leader.space.tell(true)
 	o.enqueue([]Pending{{Number: 3, Encoded: growing, Grows: true}, {Number: 4, Encoded: shrinking}})
-	if !slices.Equal(fx.Refused, []uint64{1, 3}) || len(o.queue) != 3 || o.bytes != 2*len(shrinking)+len(growing) {
-		t.Errorf("refused %d, %d commands of %d bytes wait", fx.Refused, len(o.queue), o.bytes)
+	if !slices.Equal(fx.Refused, []uint64{1, 3}) || len(o.queue.waiting()) != 3 || o.queue.bytes != 2*len(shrinking)+len(growing) {
+		t.Errorf("refused %d, %d commands of %d bytes wait", fx.Refused, len(o.queue.waiting()), o.queue.bytes)
 	}
 }
 
