@@ -12,8 +12,8 @@
 // Three structures refer to the same Versions, none owns a copy:
 //
 //   - a hash table from key to newest Version, the only thing that a read of one key touches;
-//   - an ordered index of the keys, touched when one appears or disappears and by ranges. It refers to a chain through
-//     an item, the one place that stays where it is while the chain grows;
+//   - an ordered index of the keys, touched when one appears or disappears and by ranges. It has a number for each key, with
+//     which heads finds the chain;
 //   - the change log: the Versions in the order in which they were written. Watches
 //     read it, a revision is found in it by bisection, reclaiming drops it from the front and
 //     undoing a refused command drops it from the back.

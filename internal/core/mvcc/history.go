@@ -81,8 +81,8 @@ func (s *Space[R]) Reclaim(steps int, oldestPinned uint64) (more bool) {
 		s.log.shift(s.sums.amount(v))
 		s.floorSeq = v.Seq()
 		v.prev = nil
-		if v.item.head == v && v.Deleted() {
-			s.uproot(v)
+		if v.Deleted() && s.keys.newest(v) {
+			s.keys.forget(v)
 		}
 	}
 	return false
@@ -109,23 +109,26 @@ type Loaded[R any] struct {
 // empty. All is copied; a version whose data are the same memory as those of the one before shares them. Versions of
 // different keys may come in any order, keys in byte order come cheapest. Until LoadDone nothing else may be called.
 func (s *Space[R]) Load(key string, versions []Loaded[R]) {
-	invariant.Assert(s.seq == 0 && s.table.get(key) == nil, "a key is loaded once, into an empty space")
+	invariant.Assert(s.seq == 0 && s.keys.table.get(key) == nil, "a key is loaded once, into an empty space")
 	if len(versions) == 0 {
 		return
 	}
-	it := &item[R]{}
+	var newest *Version[R]
 	for i := range versions {
 		l := versions[i]
 		if i > 0 {
-			s.maker.share(&l.Record, &versions[i-1].Record, it.head)
+			s.maker.share(&l.Record, &versions[i-1].Record, newest)
 		}
-		v := s.maker.version(key, it.head, l.Record)
-		v.item, v.stamp, v.Rev = it, stampOf(l.Seq, l.Deleted), l.Rev
-		it.head = v
+		v := s.maker.version(key, newest, l.Record)
+		v.stamp, v.Rev = stampOf(l.Seq, l.Deleted), l.Rev
+		if i == 0 {
+			s.keys.admit(v)
+		} else {
+			s.keys.succeed(newest, v)
+		}
+		newest = v
 		s.loading = append(s.loading, v)
 	}
-	s.table.add(it.head)
-	s.index.set(it)
 }
 
 // LoadDone ends loading: it puts the log together and sets the floor. Versions that the floor makes

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// fanout is the greatest number of items in a leaf and of children of an inner node. With 63, a leaf
-// fills one of the allocator's size classes, 768 bytes.
-const fanout = 63
+// fanout is the greatest number of keys in a leaf and of children of an inner node. With 62, a leaf
+// fills one of the allocator's size classes, 512 bytes.
+const fanout = 62
 
 // Below scarce entries, a node is merged with a neighbour if both together have at most plenty.
 const (
@@ -15,7 +15,7 @@ const (
 	plenty = fanout * 3 / 4
 )
 
-// index is the items in the order of their keys, a B+tree.
+// index is the keys in order, by their numbers: a B+tree.
 //
 // # Idea
 //
@@ -42,25 +42,37 @@ const (
 //
 // A general B-tree of pointers with a comparison function was measured side by side, at a million keys: it took
 // 2.6 times as long to insert a key and 3 times as long to find the beginning of a range.
-type index[R any] struct {
-	root *inner[R] // nil while all items are in leaf
-	leaf *leaf[R]
+type index struct {
+	keys keyLookup // must know the keys that are in the index, and the one that is put in
+	root *inner    // nil while all is in leaf
+	leaf *leaf
 }
 
-type leaf[R any] struct {
+// keyLookup tells the key of a number.
+type keyLookup func(keyNumber) string
+
+// mover is a key on its way into the tree or out of it.
+type mover struct {
+	keys   keyLookup
+	key    string
+	number keyNumber
+}
+
+// leaf has no pointers, so that the garbage collector need not look at it.
+type leaf struct {
 	n, skip   int32
-	last      int32 // where the last item was put in
+	last      int32 // where the last key was put in
 	fragments [fanout]uint32
-	items     [fanout]*item[R]
+	numbers   [fanout]keyNumber
 }
 
 // inner is a node with children, which are all inner nodes or all leaves.
-type inner[R any] struct {
+type inner struct {
 	prefix    string   // of seps
 	fragments []uint64 // of seps, behind the prefix
 	seps      []string
-	inners    []*inner[R]
-	leaves    []*leaf[R]
+	inners    []*inner
+	leaves    []*leaf
 }
 
 // bounds is the range of a node: keys from low on that are below high, or all from low on if top.
@@ -153,34 +165,35 @@ func refit(skip int, b bounds) int {
 	return skip
 }
 
-// set puts an item in that is not there.
-func (x *index[R]) set(it *item[R]) {
-	all := bounds{top: true}
+// set puts a key in that is not there.
+func (x *index) set(key string, n keyNumber) {
+	m, all := mover{x.keys, key, n}, bounds{top: true}
 	switch {
 	case x.root != nil:
-		if sep, right := x.root.set(it, all); right != nil {
-			x.root = &inner[R]{seps: []string{sep}, inners: []*inner[R]{x.root, right}}
+		if sep, right := x.root.set(m, all); right != nil {
+			x.root = &inner{seps: []string{sep}, inners: []*inner{x.root, right}}
 			x.root.fragment()
 		}
 	case x.leaf == nil:
-		x.leaf = &leaf[R]{}
-		x.leaf.set(it, all)
+		x.leaf = &leaf{}
+		x.leaf.set(m, all)
 	default:
-		if sep, right := x.leaf.set(it, all); right != nil {
-			x.root = &inner[R]{seps: []string{sep}, leaves: []*leaf[R]{x.leaf, right}}
+		if sep, right := x.leaf.set(m, all); right != nil {
+			x.root = &inner{seps: []string{sep}, leaves: []*leaf{x.leaf, right}}
 			x.root.fragment()
 			x.leaf = nil
 		}
 	}
 }
 
-// remove takes an item out that is there.
-func (x *index[R]) remove(it *item[R]) {
+// remove takes a key out that is there.
+func (x *index) remove(key string, n keyNumber) {
+	m := mover{x.keys, key, n}
 	if x.root == nil {
-		x.leaf.remove(it)
+		x.leaf.remove(m)
 		return
 	}
-	x.root.remove(it, bounds{top: true})
+	x.root.remove(m, bounds{top: true})
 	if len(x.root.seps) > 0 {
 		return
 	}
@@ -191,22 +204,22 @@ func (x *index[R]) remove(it *item[R]) {
 	x.root = x.root.inners[0]
 }
 
-// ascend calls fn for each item with a key from from on, until it returns false.
-func (x *index[R]) ascend(from string, fn func(*item[R]) bool) {
+// ascend calls fn with the number of each key from from on, until it returns false.
+func (x *index) ascend(from string, fn func(keyNumber) bool) {
 	switch {
 	case x.root != nil:
-		x.root.ascend(from, fn)
+		x.root.ascend(x.keys, from, fn)
 	case x.leaf != nil:
-		x.leaf.ascend(x.leaf.find(from), fn)
+		x.leaf.ascend(x.leaf.find(x.keys, from), fn)
 	}
 }
 
-// find is the position of the first item that is not below key.
-func (l *leaf[R]) find(key string) int {
+// find is the position of the first key that is not below the one given.
+func (l *leaf) find(keys keyLookup, key string) int {
 	pos, end := equal(l.fragments[:l.n], fragment(key, int(l.skip)))
 	for pos < end {
 		mid := (pos + end) / 2
-		if l.items[mid].head.key < key {
+		if keys(l.numbers[mid]) < key {
 			pos = mid + 1
 		} else {
 			end = mid
@@ -215,82 +228,80 @@ func (l *leaf[R]) find(key string) int {
 	return pos
 }
 
-func (l *leaf[R]) ascend(pos int, fn func(*item[R]) bool) bool {
-	for _, it := range l.items[pos:l.n] {
-		if !fn(it) {
+func (l *leaf) ascend(pos int, fn func(keyNumber) bool) bool {
+	for _, n := range l.numbers[pos:l.n] {
+		if !fn(n) {
 			return false
 		}
 	}
 	return true
 }
 
-// set puts an item in. If the leaf was full, half of the items move to a new leaf to the right, which is
+// set puts a key in. If the leaf was full, half of the keys move to a new leaf to the right, which is
 // returned with the separator.
-func (l *leaf[R]) set(it *item[R], b bounds) (sep string, right *leaf[R]) {
-	pos := l.find(it.head.key)
+func (l *leaf) set(m mover, b bounds) (sep string, right *leaf) {
+	pos := l.find(m.keys, m.key)
 	if l.n < fanout {
-		l.insert(pos, it)
+		l.insert(pos, m)
 		return "", nil
 	}
 	cut := fanout / 2
 	if pos == int(l.last)+1 { // keys seem to come in order: leave a full leaf behind
 		cut = min(pos, fanout-1)
 	}
-	right = &leaf[R]{n: int32(fanout - cut), skip: l.skip}
-	copy(right.items[:], l.items[cut:])
+	right = &leaf{n: int32(fanout - cut), skip: l.skip}
+	copy(right.numbers[:], l.numbers[cut:])
 	copy(right.fragments[:], l.fragments[cut:])
-	clear(l.items[cut:])
 	l.n = int32(cut)
-	sep = separator(l.items[cut-1].head.key, right.items[0].head.key)
-	l.refit(bounds{b.low, sep, false})
-	right.refit(bounds{sep, b.high, b.top})
-	if it.head.key < sep {
-		l.insert(l.find(it.head.key), it)
-	} else {
-		right.insert(right.find(it.head.key), it)
+	sep = separator(m.keys(l.numbers[cut-1]), m.keys(right.numbers[0]))
+	l.refit(m.keys, bounds{b.low, sep, false})
+	right.refit(m.keys, bounds{sep, b.high, b.top})
+	into := right
+	if m.key < sep {
+		into = l
 	}
+	into.insert(into.find(m.keys, m.key), m)
 	return sep, right
 }
 
-func (l *leaf[R]) insert(pos int, it *item[R]) {
-	copy(l.items[pos+1:], l.items[pos:l.n])
+func (l *leaf) insert(pos int, m mover) {
+	copy(l.numbers[pos+1:], l.numbers[pos:l.n])
 	copy(l.fragments[pos+1:], l.fragments[pos:l.n])
-	l.items[pos], l.fragments[pos] = it, fragment(it.head.key, int(l.skip))
+	l.numbers[pos], l.fragments[pos] = m.number, fragment(m.key, int(l.skip))
 	l.n++
 	l.last = int32(pos)
 }
 
-func (l *leaf[R]) remove(it *item[R]) {
-	pos := l.find(it.head.key)
-	copy(l.items[pos:], l.items[pos+1:l.n])
+func (l *leaf) remove(m mover) {
+	pos := l.find(m.keys, m.key)
+	copy(l.numbers[pos:], l.numbers[pos+1:l.n])
 	copy(l.fragments[pos:], l.fragments[pos+1:l.n])
 	l.n--
-	l.items[l.n] = nil
 }
 
-// merge takes over the items of the leaf to the right.
-func (l *leaf[R]) merge(right *leaf[R], b bounds) {
-	copy(l.items[l.n:], right.items[:right.n])
+// merge takes over the keys of the leaf to the right.
+func (l *leaf) merge(keys keyLookup, right *leaf, b bounds) {
+	copy(l.numbers[l.n:], right.numbers[:right.n])
 	l.n += right.n
 	l.skip = int32(b.common())
-	l.fragment()
+	l.fragment(keys)
 }
 
-func (l *leaf[R]) refit(b bounds) {
+func (l *leaf) refit(keys keyLookup, b bounds) {
 	if skip := refit(int(l.skip), b); skip != int(l.skip) {
 		l.skip = int32(skip)
-		l.fragment()
+		l.fragment(keys)
 	}
 }
 
-func (l *leaf[R]) fragment() {
-	for i, it := range l.items[:l.n] {
-		l.fragments[i] = fragment(it.head.key, int(l.skip))
+func (l *leaf) fragment(keys keyLookup) {
+	for i, n := range l.numbers[:l.n] {
+		l.fragments[i] = fragment(keys(n), int(l.skip))
 	}
 }
 
 // find is the position of the child whose range contains key.
-func (n *inner[R]) find(key string) int {
+func (n *inner) find(key string) int {
 	if !strings.HasPrefix(key, n.prefix) {
 		if key < n.prefix {
 			return 0
@@ -309,21 +320,21 @@ func (n *inner[R]) find(key string) int {
 	return pos
 }
 
-func (n *inner[R]) ascend(from string, fn func(*item[R]) bool) bool {
+func (n *inner) ascend(keys keyLookup, from string, fn func(keyNumber) bool) bool {
 	pos := n.find(from)
 	if n.leaves != nil {
 		l := n.leaves[pos]
-		if !l.ascend(l.find(from), fn) {
+		if !l.ascend(l.find(keys, from), fn) {
 			return false
 		}
-	} else if !n.inners[pos].ascend(from, fn) {
+	} else if !n.inners[pos].ascend(keys, from, fn) {
 		return false
 	}
 	return n.all(pos+1, fn)
 }
 
-// all calls fn for every item in the children from pos on.
-func (n *inner[R]) all(pos int, fn func(*item[R]) bool) bool {
+// all calls fn for every key in the children from pos on.
+func (n *inner) all(pos int, fn func(keyNumber) bool) bool {
 	for ; pos <= len(n.seps); pos++ {
 		if n.leaves != nil {
 			if !n.leaves[pos].ascend(0, fn) {
@@ -336,20 +347,20 @@ func (n *inner[R]) all(pos int, fn func(*item[R]) bool) bool {
 	return true
 }
 
-// set puts an item in. If the node has too many children then, some move to a new node to the right,
+// set puts a key in. If the node has too many children then, some move to a new node to the right,
 // which is returned with the separator.
-func (n *inner[R]) set(it *item[R], b bounds) (sep string, right *inner[R]) {
-	pos := n.find(it.head.key)
+func (n *inner) set(m mover, b bounds) (sep string, right *inner) {
+	pos := n.find(m.key)
 	within := b.child(n.seps, pos)
 	if n.leaves != nil {
-		s, split := n.leaves[pos].set(it, within)
+		s, split := n.leaves[pos].set(m, within)
 		if split == nil {
 			return "", nil
 		}
 		n.leaves = slices.Insert(n.leaves, pos+1, split)
 		sep = s
 	} else {
-		s, split := n.inners[pos].set(it, within)
+		s, split := n.inners[pos].set(m, within)
 		if split == nil {
 			return "", nil
 		}
@@ -370,9 +381,9 @@ func (n *inner[R]) set(it *item[R], b bounds) (sep string, right *inner[R]) {
 }
 
 // split moves the children behind separator cut to a new node.
-func (n *inner[R]) split(cut int) (sep string, right *inner[R]) {
+func (n *inner) split(cut int) (sep string, right *inner) {
 	sep = n.seps[cut]
-	right = &inner[R]{seps: slices.Clone(n.seps[cut+1:])}
+	right = &inner{seps: slices.Clone(n.seps[cut+1:])}
 	clear(n.seps[cut:])
 	n.seps = n.seps[:cut]
 	if n.leaves != nil {
@@ -389,19 +400,19 @@ func (n *inner[R]) split(cut int) (sep string, right *inner[R]) {
 	return sep, right
 }
 
-func (n *inner[R]) remove(it *item[R], b bounds) {
-	pos := n.find(it.head.key)
+func (n *inner) remove(m mover, b bounds) {
+	pos := n.find(m.key)
 	if n.leaves != nil {
-		n.leaves[pos].remove(it)
-		n.mergeLeaf(pos, b)
+		n.leaves[pos].remove(m)
+		n.mergeLeaf(m.keys, pos, b)
 		return
 	}
-	n.inners[pos].remove(it, b.child(n.seps, pos))
+	n.inners[pos].remove(m, b.child(n.seps, pos))
 	n.mergeInner(pos)
 }
 
 // mergeLeaf merges the leaf at pos with a neighbour if it has become scarce.
-func (n *inner[R]) mergeLeaf(pos int, b bounds) {
+func (n *inner) mergeLeaf(keys keyLookup, pos int, b bounds) {
 	if n.leaves[pos].n >= scarce {
 		return
 	}
@@ -414,7 +425,7 @@ func (n *inner[R]) mergeLeaf(pos int, b bounds) {
 			continue
 		}
 		both := bounds{b.child(n.seps, left).low, b.child(n.seps, left+1).high, b.child(n.seps, left+1).top}
-		l.merge(r, both)
+		l.merge(keys, r, both)
 		n.leaves = slices.Delete(n.leaves, left+1, left+2)
 		n.dropSeparator(left)
 		return
@@ -422,7 +433,7 @@ func (n *inner[R]) mergeLeaf(pos int, b bounds) {
 }
 
 // mergeInner merges the inner node at pos with a neighbour if it has become scarce.
-func (n *inner[R]) mergeInner(pos int) {
+func (n *inner) mergeInner(pos int) {
 	if len(n.inners[pos].seps) >= scarce {
 		return
 	}
@@ -449,13 +460,13 @@ func (n *inner[R]) mergeInner(pos int) {
 	}
 }
 
-func (n *inner[R]) dropSeparator(i int) {
+func (n *inner) dropSeparator(i int) {
 	n.seps = slices.Delete(n.seps, i, i+1)
 	n.fragments = slices.Delete(n.fragments, i, i+1)
 }
 
 // fragment finds the prefix of the separators and computes the fragments.
-func (n *inner[R]) fragment() {
+func (n *inner) fragment() {
 	n.prefix = ""
 	if last := len(n.seps) - 1; last >= 0 {
 		n.prefix = n.seps[0][:commonPrefix(n.seps[0], n.seps[last])]
@@ -467,7 +478,7 @@ func (n *inner[R]) fragment() {
 }
 
 // refragment computes the fragment of a separator that is new, and all if it lacks the prefix.
-func (n *inner[R]) refragment(i int) {
+func (n *inner) refragment(i int) {
 	if !strings.HasPrefix(n.seps[i], n.prefix) {
 		n.fragment()
 		return

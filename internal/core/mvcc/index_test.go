@@ -11,21 +11,27 @@ import (
 )
 
 type testIndex struct {
-	index[string]
-	keys map[string]*item[string]
+	index
+	numbers map[string]keyNumber
+	names   []string
 }
 
-func newTestIndex() *testIndex { return &testIndex{keys: map[string]*item[string]{}} }
+func newTestIndex() *testIndex {
+	x := &testIndex{numbers: map[string]keyNumber{}}
+	x.keys = func(n keyNumber) string { return x.names[n] }
+	return x
+}
 
 func (x *testIndex) toggle(key string) {
-	if it := x.keys[key]; it != nil {
-		x.remove(it)
-		delete(x.keys, key)
+	if n, ok := x.numbers[key]; ok {
+		x.remove(key, n)
+		delete(x.numbers, key)
 		return
 	}
-	it := &item[string]{&Version[string]{key: key}}
-	x.keys[key] = it
-	x.set(it)
+	n := keyNumber(len(x.names))
+	x.names = append(x.names, key)
+	x.numbers[key] = n
+	x.set(key, n)
 }
 
 type fataler interface {
@@ -34,30 +40,39 @@ type fataler interface {
 
 // check checks the invariants of the index and that it holds the keys and nothing else, and returns what
 // it holds, in order.
-func (x *testIndex) check(t fataler) (got []*item[string]) {
+func (x *testIndex) check(t fataler) (got []string) {
 	all := bounds{top: true}
+	c := checker{t, x, -1, nil}
 	switch {
 	case x.root != nil:
-		depth := -1
 		if len(x.root.seps) == 0 {
 			t.Fatalf("the root has an only child")
 		}
-		checkInner(t, x.root, all, 0, &depth, &got)
+		c.inner(x.root, all, 0)
 	case x.leaf != nil:
-		checkLeaf(t, x.leaf, all, &got)
+		c.leaf(x.leaf, all)
 	}
-	if len(got) != len(x.keys) {
-		t.Fatalf("index holds %d items, want %d", len(got), len(x.keys))
+	if len(c.got) != len(x.numbers) {
+		t.Fatalf("index holds %d keys, want %d", len(c.got), len(x.numbers))
 	}
-	for i, it := range got {
-		if x.keys[it.head.key] != it || i > 0 && got[i-1].head.key >= it.head.key {
-			t.Fatalf("item %d is %q, in the index %v", i, it.head.key, x.keys[it.head.key] == it)
+	for i, key := range c.got {
+		if i > 0 && c.got[i-1] >= key {
+			t.Fatalf("key %d is %q, behind %q", i, key, c.got[i-1])
 		}
 	}
-	return got
+	return c.got
 }
 
-func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, got *[]*item[string]) {
+// checker walks an index.
+type checker struct {
+	t     fataler
+	x     *testIndex
+	depth int // of the leaves; -1 before the first
+	got   []string
+}
+
+func (c *checker) inner(n *inner, b bounds, level int) {
+	t := c.t
 	if len(n.seps) != len(n.fragments) || len(n.leaves)+len(n.inners) != len(n.seps)+1 || len(n.seps) >= fanout || len(n.seps) == 0 {
 		t.Fatalf("%d separators, %d fragments, %d leaves, %d inner nodes", len(n.seps), len(n.fragments), len(n.leaves), len(n.inners))
 	}
@@ -71,39 +86,34 @@ func checkInner(t fataler, n *inner[string], b bounds, level int, depth *int, go
 	}
 	for i := range len(n.seps) + 1 {
 		if n.leaves == nil {
-			checkInner(t, n.inners[i], b.child(n.seps, i), level+1, depth, got)
+			c.inner(n.inners[i], b.child(n.seps, i), level+1)
 			continue
 		}
-		if *depth >= 0 && *depth != level || n.leaves[i].n == 0 {
-			t.Fatalf("leaf at level %d and %d, %d items", level, *depth, n.leaves[i].n)
+		if c.depth >= 0 && c.depth != level || n.leaves[i].n == 0 {
+			t.Fatalf("leaf at level %d and %d, %d keys", level, c.depth, n.leaves[i].n)
 		}
-		*depth = level
-		checkLeaf(t, n.leaves[i], b.child(n.seps, i), got)
+		c.depth = level
+		c.leaf(n.leaves[i], b.child(n.seps, i))
 	}
 }
 
-func checkLeaf(t fataler, l *leaf[string], b bounds, got *[]*item[string]) {
+func (c *checker) leaf(l *leaf, b bounds) {
 	if int(l.skip) > b.common() {
-		t.Fatalf("leaf skips %d bytes in %v", l.skip, b)
+		c.t.Fatalf("leaf skips %d bytes in %v", l.skip, b)
 	}
-	for i, it := range l.items {
-		if i >= int(l.n) {
-			if it != nil {
-				t.Fatalf("a leaf of %d items keeps one at %d", l.n, i)
-			}
-			continue
+	for i, n := range l.numbers[:l.n] {
+		key := c.x.names[n]
+		if key < b.low || !b.top && key >= b.high || l.fragments[i] != fragment(key, int(l.skip)) || c.x.numbers[key] != n {
+			c.t.Fatalf("key %q, number %d, in %v, fragment %x", key, n, b, l.fragments[i])
 		}
-		if it.head.key < b.low || !b.top && it.head.key >= b.high || l.fragments[i] != fragment(it.head.key, int(l.skip)) {
-			t.Fatalf("key %q in %v, fragment %x", it.head.key, b, l.fragments[i])
-		}
-		*got = append(*got, it)
+		c.got = append(c.got, key)
 	}
 }
 
 // from lists up to n keys from a key on.
 func (x *testIndex) from(key string, n int) (out []string) {
-	x.ascend(key, func(it *item[string]) bool {
-		out = append(out, it.head.key)
+	x.ascend(key, func(number keyNumber) bool {
+		out = append(out, x.names[number])
 		return len(out) < n
 	})
 	return out
@@ -171,8 +181,8 @@ func TestIndexFill(t *testing.T) {
 		x.toggle(fmt.Sprintf("m%06d", i))
 	}
 	leaves := 0
-	var walk func(n *inner[string])
-	walk = func(n *inner[string]) {
+	var walk func(n *inner)
+	walk = func(n *inner) {
 		leaves += len(n.leaves)
 		for _, c := range n.inners {
 			walk(c)
@@ -196,7 +206,8 @@ func TestIndexModel(t *testing.T) {
 				from, step := number.Draw(t, "from"), rapid.SampledFrom([]int{1, -1, 3}).Draw(t, "step")
 				add := rapid.Bool().Draw(t, "add")
 				for range rapid.IntRange(1, 500).Draw(t, "length") {
-					if key := shape(from & 0xfff); (x.keys[key] == nil) == add {
+					key := shape(from & 0xfff)
+					if _, there := x.numbers[key]; there != add {
 						x.toggle(key)
 					}
 					from += step
@@ -209,10 +220,7 @@ func TestIndexModel(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				sorted := []string{}
-				for _, it := range x.check(t) {
-					sorted = append(sorted, it.head.key)
-				}
+				sorted := x.check(t)
 				from := shape(number.Draw(t, "from")) + rapid.SampledFrom([]string{"", "\x00", "/", "\xff"}).Draw(t, "behind")
 				want, _ := slices.BinarySearch(sorted, from)
 				if got := x.from(from, 100); !slices.Equal(got, sorted[want:min(want+100, len(sorted))]) {

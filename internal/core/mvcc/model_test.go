@@ -267,7 +267,7 @@ func (m *machine) checkRevision(t *rapid.T, rev int64) {
 	}
 }
 
-// checkIndex checks that table and index hold the same keys, each with a version that somebody needs.
+// checkIndex checks that table, index and heads hold the same keys, each with a version that somebody needs.
 func (m *machine) checkIndex(t *rapid.T) {
 	n := 0
 	prev := ""
@@ -282,8 +282,24 @@ func (m *machine) checkIndex(t *rapid.T) {
 		prev = v.Key()
 		return true
 	})
-	if keys := checkTable(t, &m.space.table); n != keys {
+	if keys := checkTable(t, &m.space.keys.table); n != keys {
 		t.Fatalf("index holds %d keys, table %d", n, keys)
+	}
+	m.checkHeads(t, n)
+}
+
+// checkHeads checks that as many numbers are in use as there are keys, that no other leads to a version, and that none is free twice.
+func (m *machine) checkHeads(t *rapid.T, keys int) {
+	h := m.space.keys.heads
+	free := map[keyNumber]bool{}
+	for _, n := range h.free {
+		if free[n] || h.at(n) != nil {
+			t.Fatalf("number %d is free twice, or leads to %p", n, h.at(n))
+		}
+		free[n] = true
+	}
+	if used := len(h.chunks)*headsPerChunk - len(free); used != keys {
+		t.Fatalf("%d numbers are in use for %d keys", used, keys)
 	}
 }
 

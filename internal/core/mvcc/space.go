@@ -7,8 +7,7 @@ import "github.com/okapi-kv/okapi/internal/invariant"
 // The package comment has the invariants.
 type Space[R any] struct {
 	maker maker[R]
-	table table[R]
-	index index[R]
+	keys  keyset[R]
 	log   changeLog[R]
 	sums  sums[R]
 
@@ -24,17 +23,17 @@ type Space[R any] struct {
 // NewSpace returns an empty space with floor 0. The seed decides where keys stand in the hash table, which shows nowhere; it
 // should be unknown to those who choose the keys, or they can slow the table down.
 func NewSpace[R any](shape Shape[R], seed uint64) *Space[R] {
-	return &Space[R]{maker: maker[R]{shape: shape}, sums: sums[R]{size: shape.Size}, table: newTable[R](seed)}
+	return &Space[R]{maker: maker[R]{shape: shape}, sums: sums[R]{size: shape.Size}, keys: newKeyset[R](seed)}
 }
 
 // Get returns the newest version of a key, which may be a tombstone; nil if nothing is kept of it.
-func (s *Space[R]) Get(key string) *Version[R] { return s.table.get(key) }
+func (s *Space[R]) Get(key string) *Version[R] { return s.keys.table.get(key) }
 
 // Write puts a new version of a key in front. The key and what Shape.Data tells of are copied; the rest of the record
 // becomes the space's own and is not changed any more. seq must be above, and rev not below, all before; rev is
 // not below the floor.
 func (s *Space[R]) Write(key string, seq uint64, rev int64, r R) *Version[R] {
-	if old := s.table.get(key); old != nil {
+	if old := s.keys.table.get(key); old != nil {
 		return s.Update(old, seq, rev, r)
 	}
 	return s.Insert(key, seq, rev, r)
@@ -43,7 +42,7 @@ func (s *Space[R]) Write(key string, seq uint64, rev int64, r R) *Version[R] {
 // Update is Write for a key of which Get has just returned old: it spares the search.
 func (s *Space[R]) Update(old *Version[R], seq uint64, rev int64, r R) *Version[R] {
 	v := s.maker.version(old.key, old, r)
-	v.item, v.stamp, v.Rev = old.item, stampOf(seq, false), rev
+	v.stamp, v.Rev = stampOf(seq, false), rev
 	s.put(v)
 	return v
 }
@@ -59,30 +58,21 @@ func (s *Space[R]) Insert(key string, seq uint64, rev int64, r R) *Version[R] {
 // Delete puts a tombstone in front of a key that lives. r is kept with the tombstone. seq
 // and rev are as for Write.
 func (s *Space[R]) Delete(key string, seq uint64, rev int64, r R) *Version[R] {
-	old := s.table.get(key)
+	old := s.keys.table.get(key)
 	invariant.Assert(old.Live() != nil, "only a live key is deleted")
 	v := s.maker.version(old.key, old, r)
-	v.item, v.stamp, v.Rev = old.item, stampOf(seq, true), rev
+	v.stamp, v.Rev = stampOf(seq, true), rev
 	s.put(v)
 	return v
-}
-
-// uproot forgets a key of which v is the newest version.
-func (s *Space[R]) uproot(v *Version[R]) {
-	s.table.remove(v)
-	s.index.remove(v.item)
 }
 
 // put makes v the newest version of its key.
 func (s *Space[R]) put(v *Version[R]) {
 	invariant.Assert(v.Seq() > s.seq && v.Rev >= s.rev && v.Rev >= s.floor, "versions are written in order and above the floor")
 	if v.prev == nil {
-		v.item = &item[R]{head: v}
-		s.table.add(v)
-		s.index.set(v.item)
+		s.keys.admit(v)
 	} else {
-		s.table.replace(v.prev, v)
-		v.item.head = v
+		s.keys.succeed(v.prev, v)
 	}
 	s.enter(v)
 }
@@ -119,17 +109,16 @@ func (s *Space[R]) Rollback(seq uint64) {
 func (s *Space[R]) undo(v *Version[R]) {
 	p := v.prev
 	if p == nil || p.Deleted() && !s.log.holds(p) {
-		s.uproot(v)
+		s.keys.forget(v)
 		return
 	}
-	s.table.replace(v, p)
-	v.item.head = p
+	s.keys.succeed(v, p)
 }
 
 // Ascend calls fn with the newest version of each key from from on, in byte order, until fn returns false. Keys
 // that have no version at the reader's sequence number are among them. fn must not change the space.
 func (s *Space[R]) Ascend(from string, fn func(newest *Version[R]) bool) {
-	s.index.ascend(from, func(it *item[R]) bool { return fn(it.head) })
+	s.keys.ascend(from, fn)
 }
 
 // Sizes are the sizes of a space, none of which depends on how far Reclaim has come.

@@ -7,9 +7,9 @@ import "github.com/okapi-kv/okapi/internal/core/arena"
 //
 // Its methods may be called on nil, which is how a key looks that nothing is kept of.
 type Version[R any] struct {
-	key  string
-	prev *Version[R]
-	item *item[R]
+	key    string
+	prev   *Version[R]
+	number keyNumber
 	// stamp is the sequence number of the change, shifted by one; the lowest bit says that the change deleted the
 	// key. So what the store keeps of a plain key fills one of the allocator's size classes, and a read of it
 	// touches as little memory as it can.
@@ -19,12 +19,6 @@ type Version[R any] struct {
 	Rev int64
 	// Record is what the owner of the Space keeps of a key; of a deleted one, what the deleter wants remembered.
 	Record R
-}
-
-// item is what the ordered index knows of a key: where its chain begins. It stays the same from the first version of
-// the key that is kept to the last.
-type item[R any] struct {
-	head *Version[R]
 }
 
 // stampOf packs what Version keeps in one word.
@@ -85,6 +79,9 @@ func (m *maker[R]) version(key string, prev *Version[R], r R) *Version[R] {
 	data := m.fresh(prev)
 	v, room := arena.New[Version[R]](len(key) + len(data))
 	v.prev, v.Record = prev, r
+	if prev != nil {
+		v.number = prev.number
+	}
 	copy(room, key)
 	v.key = arena.String(room[:len(key)])
 	if data != nil {
