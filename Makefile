@@ -17,7 +17,7 @@ FUZZTIME ?= 30s
 ROUNDS ?= 5
 JSON   ?=
 
-.PHONY: help build test race lint tidy sim mutants fuzz conformance bench bench-doors bench-leases bench-compare cover generate cluster ci clean \
+.PHONY: help build test race lint tidy sim mutants fuzz pgo conformance bench bench-doors bench-leases bench-compare cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
@@ -140,6 +140,9 @@ show-zk-5: ## a cut-off member's clients know before anybody else gets their loc
 
 show-zk-6: ## floods, garbage, clients that do not read, huge requests at the ZooKeeper port: memory, and a client beside them
 	OKAPI_BENCH=1 dev/show TestZK6 ./bench
+
+pgo: ## take anew the profile of the server under load that the compiler optimises after, cmd/okapi/default.pgo
+	OKAPI_BENCH=1 dev/show TestProfile ./bench -- -profile.file=$(abspath cmd/okapi/default.pgo)
 
 show-cluster-1: ## FAULTS faults under load through both doors: nothing lost, nothing stale, sessions and leases right; how long no write succeeds
 	cd test && OKAPI_REQUIRE_NETNS=1 ../dev/show TestFaults ./robustness -- \

@@ -9,5 +9,6 @@ import (
 )
 
 func main() {
+	runProfile()
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Program{Version: server.Version, Serve: server.Run}))
 }
