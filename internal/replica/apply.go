@@ -44,6 +44,9 @@ func (a *Applier) Apply(job *Apply) (Applied, error) {
 	return done, nil
 }
 
+// Results are what the commands of the last applied entry came to. They are good until the next one is applied.
+func (a *Applier) Results() []state.Result { return a.out.Results }
+
 // Conf is raft's configuration as of the last applied entry.
 func (a *Applier) Conf() *raftpb.ConfState { return a.conf }
 

@@ -125,12 +125,12 @@ func (c *client) keyOp(op int) {
 
 // write proposes a command that, done, leaves value in key; the key is empty if that cannot be said.
 func (c *client) write(op int, n *node, cmd command.Command, key, value string) {
-	floor := c.world.check.began()
-	record := c.world.check.access(access{client: c.name, key: key, write: true, value: value, call: c.world.now})
+	floor := c.world.check.order.began()
+	record := c.world.check.registers.access(access{client: c.name, key: key, write: true, value: value, call: c.world.now})
 	n.propose(command.Caller{Protocol: command.Etcd}, cmd, func(r state.Result, err error) {
 		if err == nil {
 			record(value, r.Code == state.OK)
-			c.world.check.returned(fmt.Sprintf("a write by client %d", c.name), floor, r.Seq)
+			c.world.check.order.returned(fmt.Sprintf("a write by client %d", c.name), floor, r.Seq)
 		}
 		c.answered(op)
 	})
@@ -138,8 +138,8 @@ func (c *client) write(op int, n *node, cmd command.Command, key, value string) 
 
 // get is a linearizable read.
 func (c *client) get(op int, n *node, key string) {
-	floor := c.world.check.began()
-	record := c.world.check.access(access{client: c.name, key: key, call: c.world.now})
+	floor := c.world.check.order.began()
+	record := c.world.check.registers.access(access{client: c.name, key: key, call: c.world.now})
 	n.readIndex(func(err error) {
 		if err != nil {
 			c.answered(op)
@@ -153,8 +153,8 @@ func (c *client) get(op int, n *node, key string) {
 				r.value = string(res.KVs[0].Value)
 			}
 			record(r.value, true)
-			c.world.check.reads = append(c.world.check.reads, r)
-			c.world.check.returned(fmt.Sprintf("a linearizable read by client %d at member %d", c.name, n.id), floor, v.Seq())
+			c.world.check.order.reads = append(c.world.check.order.reads, r)
+			c.world.check.order.returned(fmt.Sprintf("a linearizable read by client %d at member %d", c.name, n.id), floor, v.Seq())
 		})
 		c.answered(op)
 	})
@@ -212,7 +212,7 @@ func (c *client) connect(op int) {
 	var cmd command.Command
 	if c.session == 0 {
 		id := int64(w.rng.Uint64() >> 1)
-		w.check.sessions[id] = &sessionCheck{timeoutMS: c.timeoutMS, heardAt: w.now}
+		w.check.mortals.sessions[id] = &sessionCheck{timeoutMS: c.timeoutMS, heardAt: w.now}
 		cmd = &command.OpenSession{ID: id, Password: [16]byte{byte(c.name)}, Timeout: int32(c.timeoutMS)}
 	} else {
 		cmd = &command.AttachSession{ID: c.session, Password: c.password, Timeout: int32(c.timeoutMS)}
@@ -238,7 +238,7 @@ func (c *client) connect(op int) {
 			s := r.Body.(*state.SessionResult)
 			c.adopt(s)
 			c.at, c.atEpoch = n, epoch
-			w.check.sessions[s.ID].heardAt = begun
+			w.check.mortals.sessions[s.ID].heardAt = begun
 			c.saw(r.Seq)
 		}
 	})
@@ -256,10 +256,10 @@ func (c *client) ordered(op int, cmd command.Command) {
 		Protocol: command.ZooKeeper, Identities: []command.Identity{{Scheme: "ip", ID: "127.0.0.1"}},
 		Session: c.session, Generation: c.generation, Sequence: c.sequence,
 	}
-	floor := c.world.check.began()
+	floor := c.world.check.order.began()
 	c.at.propose(caller, cmd, func(r state.Result, err error) {
 		if err == nil {
-			c.world.check.returned(fmt.Sprintf("a write by session of client %d", c.name), floor, r.Seq)
+			c.world.check.order.returned(fmt.Sprintf("a write by session of client %d", c.name), floor, r.Seq)
 		}
 		if c.op != op {
 			return
@@ -300,11 +300,11 @@ func (c *client) readLocal(op int, path string) {
 // syncRead is a sync and a read behind it.
 func (c *client) syncRead(op int, path string) {
 	n := c.at
-	floor := c.world.check.began()
+	floor := c.world.check.order.began()
 	n.readIndex(func(err error) {
 		if err == nil {
 			n.store.Read(func(v state.View) {
-				c.world.check.returned(fmt.Sprintf("a read behind a sync by client %d at member %d", c.name, n.id), floor, v.Seq())
+				c.world.check.order.returned(fmt.Sprintf("a read behind a sync by client %d at member %d", c.name, n.id), floor, v.Seq())
 				_, _, _ = v.Data(&command.Caller{Protocol: command.ZooKeeper}, path)
 			})
 		}
@@ -322,7 +322,7 @@ func (c *client) ping() {
 	if c.session == 0 || !c.connected() {
 		return
 	}
-	s := w.check.sessions[c.session]
+	s := w.check.mortals.sessions[c.session]
 	if s.endedAt != 0 {
 		return
 	}

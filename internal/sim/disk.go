@@ -22,10 +22,13 @@ type watchedLog struct {
 	pending [][]*raftpb.Entry // written since
 	floor   uint64            // a durable snapshot holds everything up to here
 	mark    uint64
+	hard    wal.HardState // as the member wanted it stored
+	// synced is told what a sync has made durable.
+	synced func(hs wal.HardState, entries []*raftpb.Entry)
 }
 
-func newWatchedLog(bug Bug) *watchedLog {
-	return &watchedLog{bug: bug, durable: map[uint64]uint64{}}
+func newWatchedLog(bug Bug, synced func(wal.HardState, []*raftpb.Entry)) *watchedLog {
+	return &watchedLog{bug: bug, durable: map[uint64]uint64{}, synced: synced}
 }
 
 // recovered starts the record over from what the disk held.
@@ -33,6 +36,7 @@ func (l *watchedLog) recovered(d *replica.Disk) {
 	l.floor, l.mark = d.Boot.SnapshotIndex, d.Boot.SnapshotIndex
 	clear(l.durable)
 	l.pending, l.last = nil, 0
+	l.hard = d.Hard
 	l.settle(d.Boot.Entries)
 }
 
@@ -52,6 +56,7 @@ func (l *watchedLog) settle(entries []*raftpb.Entry) {
 
 // Append implements replica.Log.
 func (l *watchedLog) Append(hs wal.HardState, entries []*raftpb.Entry) error {
+	l.hard = hs
 	if l.bug == VoteNotStored {
 		hs.Vote = 0
 	}
@@ -72,6 +77,7 @@ func (l *watchedLog) Sync() error {
 	}
 	for _, entries := range l.pending {
 		l.settle(entries)
+		l.synced(l.hard, entries)
 	}
 	l.pending, l.floor = l.pending[:0], l.mark
 	return nil

@@ -67,7 +67,7 @@ func (h *hangCheck) script(w *World) {
 		if !h.leads {
 			n = w.nodes[n.id%uint64(len(w.nodes))]
 		}
-		leader, before := w.leader(), w.check.elected
+		leader, before := w.leader(), w.check.leaders.elected
 		n.drive.hang(hangTime)
 		w.after(settled-hangAt, func() {
 			now := w.leader()
@@ -75,11 +75,11 @@ func (h *hangCheck) script(w *World) {
 			case h.leads && (now == nil || now == n):
 				w.fail("no new leader %s after the disk of the old one hung", stamp(settled-hangAt))
 			case h.leads:
-				h.took = w.check.elected - hangAt
-			case now != leader || w.check.elected != before:
+				h.took = w.check.leaders.elected - hangAt
+			case now != leader || w.check.leaders.elected != before:
 				w.fail("the leader changed because the disk of a follower hung")
 			}
-			h.done = w.check.done
+			h.done = w.check.acked.done
 		})
 		w.after(hangTime, func() { h.end(w, n) })
 	})
@@ -87,11 +87,11 @@ func (h *hangCheck) script(w *World) {
 
 // end checks what happened while the disk hung.
 func (h *hangCheck) end(w *World, hung *node) {
-	if n := w.check.done - h.done; n < 300 {
+	if n := w.check.acked.done - h.done; n < 300 {
 		w.fail("only %d commands were done while the disk of one member hung", n)
 	}
 	for _, p := range w.people {
-		if s := w.check.sessions[p.session]; p.session != 0 && !p.dead && s.endedAt > hangAt && !s.closing {
+		if s := w.check.mortals.sessions[p.session]; p.session != 0 && !p.dead && s.endedAt > hangAt && !s.closing {
 			w.fail("the session of client %d ended", p.name)
 		}
 	}

@@ -19,28 +19,28 @@ const (
 )
 
 // alive notes that a client was heard of, or that its session or lease was given its time.
-func (c *checks) alive(id int64) {
-	if s := c.sessions[id]; s != nil {
+func (m *mortals) alive(id int64) {
+	if s := m.sessions[id]; s != nil {
 		s.waited = min(s.waited, 0)
 	}
 }
 
 // inOffice notes a new leader: it gives everybody his time and an election timeout.
-func inOffice(sessions map[int64]*sessionCheck) {
-	for _, s := range sessions { // each by itself
+func (m *mortals) inOffice() {
+	for _, s := range m.sessions { // each by itself
 		s.waited = -electionTicks
 	}
 }
 
 // ticked counts a tick of a member against the sessions and leases that live, if it leads. Without a majority it can end none: what is
 // late then has the extra time again from when there is one.
-func (c *checks) ticked(n *node) {
-	if !n.up || !n.member.Status().Leads || n.member.Status().Term != c.term {
+func (m *mortals) ticked(n *node) {
+	if !n.up || !n.member.Status().Leads || n.member.Status().Term != m.world.check.leaders.newest {
 		return
 	}
-	able := c.world.hasMajority(n)
-	for _, id := range slices.Sorted(maps.Keys(c.sessions)) {
-		s := c.sessions[id]
+	able := m.world.hasMajority(n)
+	for _, id := range slices.Sorted(maps.Keys(m.sessions)) {
+		s := m.sessions[id]
 		if !s.exists || s.endedAt != 0 {
 			continue
 		}
@@ -48,8 +48,8 @@ func (c *checks) ticked(n *node) {
 		if s.waited++; !able {
 			s.waited = min(s.waited, due)
 		}
-		if s.waited > due+lateTicks+lateTrips*c.world.cfg.DelayHi/(tickMS*millisecond) {
-			c.world.fail("session or lease %x with TTL %d ms lives %d ticks of the leader after its client was last heard of", id, s.timeoutMS, s.waited)
+		if s.waited > due+lateTicks+lateTrips*m.world.cfg.DelayHi/(tickMS*millisecond) {
+			m.world.fail("session or lease %x with TTL %d ms lives %d ticks of the leader after its client was last heard of", id, s.timeoutMS, s.waited)
 			return
 		}
 	}
@@ -70,7 +70,7 @@ func (w *World) hasMajority(leader *node) bool {
 		}
 		return n > len(ids)/2 || len(ids) == 0
 	}
-	confs := w.check.confs[max(0, len(w.check.confs)-2):] // the leader may still go by the last but one
+	confs := w.check.quorums.last(2) // the leader may still go by the last but one
 	return works(leader) && !slices.ContainsFunc(confs, func(at confAt) bool {
 		return !speaks(at.conf.GetVoters()) || !speaks(at.conf.GetVotersOutgoing())
 	})

@@ -37,7 +37,7 @@ func (q *inquiries) ask(id int64, renew bool, done func(replica.Answer, error)) 
 		}
 	})
 	if renew {
-		n.world.check.alive(id)
+		n.world.check.mortals.alive(id)
 	}
 	n.step(replica.Ask{Number: number, IDs: []int64{id}, Renew: renew})
 }
@@ -71,7 +71,7 @@ func (c *client) leaseOp(op int, n *node) {
 	case c.lease == 0 || w.chance(0.3):
 		c.grant(op, n)
 	case w.chance(0.1):
-		w.check.sessions[c.lease].closing = true
+		w.check.mortals.sessions[c.lease].closing = true
 		c.write(op, n, &command.LeaseRevoke{ID: c.lease}, "", "")
 		c.lease = 0
 	default:
@@ -85,7 +85,7 @@ func (c *client) grant(op int, n *node) {
 	w := c.world
 	id, ttl := int64(w.rng.Uint64()>>1), 1+w.rng.Int64N(4)
 	s := &sessionCheck{timeoutMS: ttl * 1000, heardAt: w.now, lease: true}
-	w.check.sessions[id] = s
+	w.check.mortals.sessions[id] = s
 	n.propose(command.Caller{Protocol: command.Etcd}, &command.LeaseGrant{ID: id, TTL: ttl}, func(r state.Result, err error) {
 		if err == nil && r.Code == state.OK {
 			s.granted, c.lease = true, id
@@ -102,7 +102,7 @@ func (c *client) grant(op int, n *node) {
 // keepAlive keeps a lease alive, through whatever member is there, as long as the client has it.
 func (c *client) keepAlive(id int64) {
 	w := c.world
-	s := w.check.sessions[id]
+	s := w.check.mortals.sessions[id]
 	if c.dead || c.lease != id || w.now > w.cfg.FaultTime+w.cfg.HealTime-17*second || w.chance(0.02) {
 		return
 	}
@@ -113,7 +113,7 @@ func (c *client) keepAlive(id int64) {
 	}
 	asked := w.now
 	if w.chance(0.2) {
-		n.inquiries.ask(id, false, func(a replica.Answer, err error) { w.check.looked(id, asked, a, err) })
+		n.inquiries.ask(id, false, func(a replica.Answer, err error) { w.check.mortals.looked(id, asked, a, err) })
 		return
 	}
 	if w.chance(0.05) {
@@ -124,68 +124,68 @@ func (c *client) keepAlive(id int64) {
 			}
 		})
 	}
-	n.inquiries.ask(id, true, func(a replica.Answer, err error) { w.check.renewed(id, asked, a, err) })
+	n.inquiries.ask(id, true, func(a replica.Answer, err error) { w.check.mortals.renewed(id, asked, a, err) })
 }
 
 // renewed notes the answer to a keep-alive, which was asked for at a time.
-func (c *checks) renewed(id, asked int64, a replica.Answer, err error) {
-	s := c.sessions[id]
+func (m *mortals) renewed(id, asked int64, a replica.Answer, err error) {
+	s := m.sessions[id]
 	switch {
 	case err != nil:
 	case !a.Known:
-		c.mustHaveEnded(id, s)
+		m.mustHaveEnded(id, s)
 	default:
 		s.heardAt = max(s.heardAt, asked)
-		c.endedInTime(id, s)
+		m.endedInTime(id, s)
 	}
 }
 
 // looked notes the answer to the question how much time a lease has.
-func (c *checks) looked(id, asked int64, a replica.Answer, err error) {
-	s := c.sessions[id]
+func (m *mortals) looked(id, asked int64, a replica.Answer, err error) {
+	s := m.sessions[id]
 	switch {
 	case err != nil:
 	case !a.Known:
-		c.mustHaveEnded(id, s)
+		m.mustHaveEnded(id, s)
 	case a.LeftMS < 0 || a.LeftMS > s.timeoutMS+electionTicks*tickMS:
-		c.world.fail("lease %x with TTL %d ms is said to have %d ms left", id, s.timeoutMS, a.LeftMS)
+		m.world.fail("lease %x with TTL %d ms is said to have %d ms left", id, s.timeoutMS, a.LeftMS)
 	default:
 		s.left, s.leftAt = a.LeftMS, asked
-		c.endedInTime(id, s)
+		m.endedInTime(id, s)
 	}
 }
 
 // mustHaveEnded checks that a lease of which a client was told that it is not there has indeed ended.
-func (c *checks) mustHaveEnded(id int64, s *sessionCheck) {
+func (m *mortals) mustHaveEnded(id int64, s *sessionCheck) {
 	if s.granted && s.endedAt == 0 {
-		c.world.fail("a client is told that lease %x is gone, but nothing has ended it", id)
+		m.world.fail("a client is told that lease %x is gone, but nothing has ended it", id)
 	}
 }
 
 // endedInTime checks that a lease, unless it was revoked, did not end before what its client was told: it had its whole
 // TTL when the last keep-alive that was confirmed was asked for, and so much left when that was asked. Clocks differ by
 // at most a twentieth.
-func (c *checks) endedInTime(id int64, s *sessionCheck) {
+func (m *mortals) endedInTime(id int64, s *sessionCheck) {
 	if s.endedAt == 0 || s.closing {
 		return
 	}
 	if s.endedAt-s.heardAt < s.timeoutMS*millisecond*94/100 {
-		c.world.fail("lease %x with TTL %d ms ends %s after the keep-alive that was confirmed was asked for", id, s.timeoutMS, stamp(s.endedAt-s.heardAt))
+		m.world.fail("lease %x with TTL %d ms ends %s after the keep-alive that was confirmed was asked for", id, s.timeoutMS, stamp(s.endedAt-s.heardAt))
 	}
 	if s.endedAt-s.leftAt < s.left*millisecond*94/100 {
-		c.world.fail("lease %x ends %s after it was said to have %d ms left", id, stamp(s.endedAt-s.leftAt), s.left)
+		m.world.fail("lease %x ends %s after it was said to have %d ms left", id, stamp(s.endedAt-s.leftAt), s.left)
 	}
 }
 
 // leaseKeysGoTogether checks in the history that all keys of a lease which ends vanish at one revision.
-func (c *checks) leaseKeysGoTogether(v state.View) {
+func (m *mortals) leaseKeysGoTogether(v state.View) {
 	leaseOf := map[string]int64{}
 	ending := map[int64]string{} // leases whose keys go at the revision under way, with one of the keys
 	at := int64(0)
 	settle := func() {
 		for _, key := range slices.Sorted(maps.Keys(leaseOf)) {
 			if first, ends := ending[leaseOf[key]]; ends {
-				c.world.fail("key %q of lease %x goes at revision %d, but key %q stays", first, leaseOf[key], at, key)
+				m.world.fail("key %q of lease %x goes at revision %d, but key %q stays", first, leaseOf[key], at, key)
 			}
 		}
 		clear(ending)

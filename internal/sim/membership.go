@@ -3,8 +3,6 @@ package sim
 import (
 	"slices"
 
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
 )
@@ -132,47 +130,4 @@ func (w *World) current() (members []*node) {
 		}
 	})
 	return members
-}
-
-// confAt is raft's configuration from an entry on.
-type confAt struct {
-	index uint64
-	conf  *raftpb.ConfState
-}
-
-// configured notes the configuration that a member has after an entry.
-func (c *checks) configured(index uint64, conf *raftpb.ConfState) {
-	last := len(c.confs) - 1
-	if last < 0 || c.confs[last].index < index && !slices.Equal(voters(c.confs[last].conf), voters(conf)) {
-		c.confs = append(c.confs, confAt{index, conf})
-	}
-}
-
-// voters lists the voters of a configuration, a zero, and those of the one it comes from.
-func voters(conf *raftpb.ConfState) []uint64 {
-	return slices.Concat(conf.GetVoters(), []uint64{0}, conf.GetVotersOutgoing())
-}
-
-// confSlack is how many entries may follow a configuration change before it is applied at the leader: they may be committed
-// by the configuration before.
-const confSlack = 300
-
-// quorumHolds tells whether an entry is durable on a quorum of a configuration by which it may have been committed.
-func (c *checks) quorumHolds(index, term uint64) bool {
-	holds := func(ids []uint64) bool {
-		n := 0
-		for _, id := range ids {
-			if m := c.world.node(id); m != nil && m.log.holds(index, term) {
-				n++
-			}
-		}
-		return n > len(ids)/2 || len(ids) == 0
-	}
-	for i, at := range c.confs {
-		past := i+1 < len(c.confs) && c.confs[i+1].index+confSlack < index
-		if at.index < index && !past && holds(at.conf.GetVoters()) && holds(at.conf.GetVotersOutgoing()) {
-			return true
-		}
-	}
-	return false
 }

@@ -73,9 +73,13 @@ type readWait struct {
 
 func newNode(w *World, id uint64) *node {
 	n := &node{
-		world: w, id: id, fs: vfs.NewMem(w.cfg.Seed<<8 | id), log: newWatchedLog(w.cfg.Bug),
+		world: w, id: id, fs: vfs.NewMem(w.cfg.Seed<<8 | id),
 		offset: w.between(-5*second, 5*second), rate: 1 + w.cfg.ClockDrift*(2*w.rng.Float64()-1),
 	}
+	n.log = newWatchedLog(w.cfg.Bug, func(hs wal.HardState, entries []*raftpb.Entry) {
+		w.check.leaders.synced(n, hs)
+		w.check.log.synced(n, entries)
+	})
 	n.drive = drive{node: n}
 	n.inquiries = inquiries{node: n, open: make(map[uint64]func(replica.Answer, error))}
 	return n
@@ -115,7 +119,10 @@ func (n *node) start() {
 	n.store = replica.NewStore(disk.Machine, disk.Boot.Conf, disk.Seed)
 	n.persister = replica.NewPersister(n.log, disk.Hard)
 	n.applier = replica.NewApplier(n.id, n.store, n.waiters)
-	n.store.Subscribe(func(replica.Publication) { w.published(n) })
+	n.store.Subscribe(func(p replica.Publication) {
+		w.check.progress.published(n, p)
+		w.published(n)
+	})
 	n.member, err = replica.NewMember(replica.MemberOptions{
 		ID: n.id, Incarnation: incarnation, Boot: disk.Boot, Log: n.log,
 		TickMS: tickMS, ElectionTicks: electionTicks, TailBytes: 8 << 10,
@@ -131,10 +138,11 @@ func (n *node) start() {
 	n.reads, n.waiting, n.touched = make(map[uint64]func(error)), nil, make(map[int64]bool)
 	n.stale = staleTouches{}
 	n.log.recovered(disk)
+	w.check.leaders.recovered(n, disk.Hard)
 	n.links = linksTo(disk.Boot.Members.Members)
-	w.check.configured(disk.Boot.SnapshotIndex, disk.Boot.Conf)
+	w.check.quorums.configured(disk.Boot.SnapshotIndex, disk.Boot.Conf)
 	w.note("n%d starts at snapshot %d with %d entries", n.id, disk.Boot.SnapshotIndex, len(disk.Boot.Entries))
-	w.check.applied(n)
+	w.check.state.applied(n)
 	n.later(w.between(0, tickMS*millisecond), n.tick)
 }
 
@@ -183,7 +191,7 @@ func (n *node) tick() {
 	ids := make([]int64, 0, len(n.touched))
 	for id := range n.touched { // the Member sorts
 		ids = append(ids, id)
-		n.world.check.alive(id)
+		n.world.check.mortals.alive(id)
 	}
 	clear(n.touched)
 	if n.world.cfg.Bug == StaleTouch {
@@ -199,7 +207,7 @@ func (n *node) tick() {
 	n.step(replica.Touched{IDs: ids})
 	n.step(replica.Tick{})
 	n.world.net.redial(n)
-	n.world.check.ticked(n)
+	n.world.check.mortals.ticked(n)
 	n.later(int64(tickMS*float64(millisecond)/n.rate), n.tick)
 }
 
@@ -327,20 +335,20 @@ func (n *node) applyAll() {
 		n.applies = n.applies[1:]
 		all := replica.Applied{Apply: job}
 		for _, e := range job.Entries {
-			first := e.GetIndex() > n.world.check.lastIndex
-			n.world.check.entry(n, e)
+			first := n.world.check.log.apply(n, e)
 			done, err := n.applier.Apply(&replica.Apply{Entries: []*raftpb.Entry{e}})
 			if err != nil {
 				n.world.fail("member %d: %v", n.id, err)
 				return
 			}
-			n.world.check.configured(e.GetIndex(), n.applier.Conf())
+			n.world.check.state.came(n, e.GetIndex(), n.applier.Results())
+			n.world.check.quorums.configured(e.GetIndex(), n.applier.Conf())
 			all.Members, all.MembersChanged = done.Members, all.MembersChanged || done.MembersChanged
 			all.ConfIndex = max(all.ConfIndex, done.ConfIndex)
 			all.Changes = append(all.Changes, done.Changes...)
 			all.Leases = append(all.Leases, done.Leases...)
 			all.Bootstrapped = done.Bootstrapped
-			n.world.check.leases(done.Leases, first)
+			n.world.check.mortals.leases(done.Leases, first)
 			n.advance(e.GetIndex())
 		}
 		n.step(all)
@@ -353,7 +361,7 @@ func (n *node) applyAll() {
 // advance notes that index is applied and lets readers through.
 func (n *node) advance(index uint64) {
 	n.applied = max(n.applied, index)
-	n.world.check.applied(n)
+	n.world.check.state.applied(n)
 	kept := n.waiting[:0]
 	for _, r := range n.waiting {
 		if r.index <= n.applied {
@@ -385,6 +393,7 @@ func (n *node) takeSnapshot() {
 	if n.world.cfg.Bug == SnapshotWithoutSession {
 		dropSessions(n.fs, n.disk.SnapshotDir(), done.Index, done.Term)
 	}
+	n.world.check.state.saved(n, done)
 	n.later(n.world.between(0, 200*millisecond), func() { n.snapshotWritten(done) })
 }
 
@@ -507,7 +516,7 @@ func (n *node) pause(d int64) {
 func pend(n *node, caller command.Caller, cmd command.Command, done func(state.Result, error)) replica.Pending {
 	var id command.ID
 	number := n.waiters.Add(func(r state.Result, err error) {
-		n.world.check.outcome(n, id, err)
+		n.world.check.acked.outcome(n, id, err)
 		done(r, err)
 	})
 	id = command.ID{Member: n.id, Number: number}

@@ -110,9 +110,8 @@ func TestLinearizable(t *testing.T) {
 		{"late unknown write", []access{write("a", 1, 2, true), write("b", 3, 4, false), read("a", 5, 6), read("b", 7, 8)}, true},
 		{"value from nowhere", []access{read("x", 1, 2)}, false},
 	} {
-		w := &World{check: newChecks()}
-		w.check.world, w.check.accesses = w, c.accesses
-		w.check.linearizable()
+		w := &World{}
+		(&registers{w, c.accesses}).linearizable()
 		if legal := w.failure == nil; legal != c.legal {
 			t.Errorf("%s: legal %v, want %v", c.name, legal, c.legal)
 		}

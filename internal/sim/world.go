@@ -81,8 +81,8 @@ type Result struct {
 
 // Run runs one seed.
 func Run(cfg Config) Result {
-	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x6f6b617069)), check: newChecks()}
-	w.check.world = w
+	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x6f6b617069))}
+	w.check = newChecks(w)
 	w.net.world = w
 	for id := 1; id <= cfg.Members; id++ {
 		w.nodes = append(w.nodes, newNode(w, uint64(id)))
@@ -102,7 +102,7 @@ func Run(cfg Config) Result {
 	}
 	w.until(cfg.FaultTime)
 	w.heal()
-	w.after(cfg.HealTime-5*second, w.probe)
+	w.after(cfg.HealTime-5*second, w.check.service.probe)
 	w.until(cfg.FaultTime + cfg.HealTime)
 	if w.failure == nil {
 		w.check.end()
@@ -113,8 +113,8 @@ func Run(cfg Config) Result {
 func (w *World) result() Result {
 	c := w.check
 	return Result{
-		Err: w.failure, Trace: w.trace, Events: w.events, Done: c.done, NotDone: c.notDone, Unknown: c.unknown, Refused: c.refused,
-		Crashes: c.crashes, Changed: c.changed, Watched: c.watched, Fingerprint: c.fingerprint,
+		Err: w.failure, Trace: w.trace, Events: w.events, Done: c.acked.done, NotDone: c.acked.notDone, Unknown: c.acked.unknown,
+		Refused: c.acked.refused, Crashes: c.crashes, Changed: c.changed, Watched: c.watched, Fingerprint: c.log.fingerprint,
 	}
 }
 
