@@ -66,6 +66,8 @@ type Config struct {
 	Changes float64
 	// Death is the chance that a client dies before the faults end.
 	Death float64
+	// FailIO is the chance that a disk fails an operation soon, and Jump that a wall clock jumps; see trouble.
+	FailIO, Jump float64
 	// ClockDrift is how much the rates of two clocks may differ.
 	ClockDrift float64
 	// Survive is the share of unsynced sectors that a crash leaves.
@@ -101,5 +103,11 @@ func FromSeed(seed uint64) Config {
 	}
 	cfg.Changes = some(0.9)
 	cfg.Death = some(1)
+	// What came later is drawn from another source, so that seeds go on doing what they did.
+	rng = rand.New(rand.NewPCG(seed, 0x6c61746572))
+	cfg.FailIO, cfg.Jump = some(0.3), some(0.5)
+	if cfg.Members == 5 && rng.IntN(3) == 0 {
+		cfg.Members = 7
+	}
 	return cfg
 }

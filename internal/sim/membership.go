@@ -8,7 +8,7 @@ import (
 )
 
 // nodesMax is how many machines there are at most in one run, those that have left included.
-const nodesMax = 9
+const nodesMax = 11
 
 // changeMembers asks a member for one change of the membership, sensible or not. Machines for new members are started
 // some time after that, whatever comes of the change: an operator does not wait either.

@@ -31,16 +31,16 @@ type sessionCheck struct {
 	waited       int64 // ticks of leaders that count against its time; negative: extra time that a new leader gave
 }
 
-// leases checks that no session ends while its client has been vouched for, and no lease before its time. first says that nobody has applied
-// the entry before.
-func (m *mortals) leases(changes []state.LeaseChange, first bool) {
+// leases checks that no session ends while its client has been vouched for, and no lease before its time. counts says that the one who
+// has applied them is the first, or the leader, who gives those that he learns of their time from then on.
+func (m *mortals) leases(changes []state.LeaseChange, counts bool) {
 	for _, l := range changes {
 		s := m.sessions[l.ID]
 		if s == nil || s.endedAt != 0 {
 			continue
 		}
 		if !l.Gone {
-			if first {
+			if counts {
 				s.exists, s.waited = true, min(s.waited, 0)
 			}
 			continue

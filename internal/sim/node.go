@@ -348,7 +348,7 @@ func (n *node) applyAll() {
 			all.Changes = append(all.Changes, done.Changes...)
 			all.Leases = append(all.Leases, done.Leases...)
 			all.Bootstrapped = done.Bootstrapped
-			n.world.check.mortals.leases(done.Leases, first)
+			n.world.check.mortals.leases(done.Leases, first || n.member.Status().Leads)
 			n.advance(e.GetIndex())
 		}
 		n.step(all)
@@ -454,10 +454,10 @@ func snapshotOf(message []byte) (index, term uint64, ok bool) {
 	return md.GetIndex(), md.GetTerm(), true
 }
 
-// diskFailed ends the process, as production does, when the disk was cut off under it or is full. Any other
+// diskFailed ends the process, as production does, when the disk was cut off under it, is full or failed. Any other
 // error from a healthy disk is a violation.
 func (n *node) diskFailed(doing string, err error) {
-	if !errors.Is(err, vfs.ErrStopped) && !vfs.IsNoSpace(err) {
+	if !errors.Is(err, vfs.ErrStopped) && !errors.Is(err, vfs.ErrInjected) && !vfs.IsNoSpace(err) {
 		n.world.fail("member %d: %s: %v", n.id, doing, err)
 		return
 	}

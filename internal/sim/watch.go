@@ -99,6 +99,9 @@ func (c *watcher) read() {
 	var err error
 	head := int64(0)
 	b := watch.Bounds{Changes: 1 + c.rng.IntN(5), Entries: 1 + c.rng.IntN(20)}
+	if w.healed { // then it has to come to the end of the log, however much is still written
+		b.Changes, b.Entries = 10*b.Changes, 10*b.Entries
+	}
 	n.store.Read(func(v state.View) {
 		log := simLog{v.Log(false)}
 		head = log.Head()

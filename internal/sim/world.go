@@ -97,6 +97,7 @@ func Run(cfg Config) Result {
 		w.watchers = append(w.watchers, newWatcher(w, i))
 	}
 	w.after(0, w.nemesis)
+	w.after(0, newTrouble(w).make)
 	if cfg.script != nil {
 		cfg.script(w)
 	}
