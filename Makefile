@@ -15,14 +15,16 @@ KEYS ?= 200000
 FUZZTIME ?= 30s
 # make bench-compare ROUNDS=1 JSON=figures.json: one round only, and the figures for scripts too.
 ROUNDS ?= 5
+# MINUTES bounds make robustness.
+MINUTES ?= 10
 JSON   ?=
 
-.PHONY: help build test race lint tidy sim mutants fuzz pgo conformance bench bench-doors bench-leases bench-compare cover generate cluster ci clean \
+.PHONY: help build test race lint tidy sim robustness mutants fuzz pgo conformance bench bench-doors bench-leases bench-compare cover generate cluster ci clean \
 	show-spine-1 show-spine-2 show-spine-3 show-spine-4 show-spine-5 show-spine-6 \
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
 	show-cluster-1 show-cluster-2 show-cluster-3 show-cluster-4 show-cluster-5 \
-	show-proof-1 show-upgrade
+	show-proof-1 show-proof-3 show-upgrade
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -163,8 +165,15 @@ show-cluster-4: ## disks that are full, hang and fail: what clients see, what me
 show-cluster-5: ## okapi beside etcd and ZooKeeper, three members each: rates, and processor time of servers a request, against their limits
 	OKAPI_BENCH=1 dev/show TestCluster5 ./bench -- -compare.rounds=$(ROUNDS) $(if $(JSON),-compare.json=$(abspath $(JSON)))
 
+robustness: ## break clusters of real processes for MINUTES, one after the other, and check all that their clients saw
+	cd test && OKAPI_REQUIRE_NETNS=1 ../dev/show TestCampaign ./robustness -- \
+		-campaign.minutes $(MINUTES) $(if $(SEED),-faults.seed $(SEED))
+
 show-proof-1: ## ten thousand simulated clusters: no promise broken in any, and how fast that goes
 	dev/show TestSeeds ./internal/sim -- -sim.seeds=10000
+
+show-proof-3: ## an hour of robustness: faults by kind, operations checked, violations, and how long no write succeeds
+	$(MAKE) robustness MINUTES=60
 
 show-upgrade: ## the program of a cluster replaced under load, member by member: by one with a feature level more, and since the last release
 	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show \

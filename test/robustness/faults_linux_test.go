@@ -37,16 +37,21 @@ const (
 // that clients did and were told is recorded, and checked against what the protocols promise (package check). At the end each checker is
 // shown the same run with one lie in it, and has to find it: see lies_test.go.
 func TestFaults(t *testing.T) {
-	network, cluster := harness.NewNetwork(t, tools, 3, "--tree-history", "24h", "--log-level", "info")
-	cluster.Start()
-	r := &faultRun{
-		t: t, network: network, cluster: cluster, random: rand.New(rand.NewPCG(*faultSeed, 0)),
-		fleet: newFleet(cluster.Members, *faultSeed, *faultPause),
-	}
 	if *faultKind != "" && *faultKind != leaderKilled && !slices.Contains(faultKinds, *faultKind) {
 		t.Fatalf("-faults.kind %q: want %q or one of %q", *faultKind, leaderKilled, faultKinds)
 	}
-	t.Logf("faults: seed %d, %d faults; again with -faults %d -faults.seed %d", *faultSeed, *faultCount, *faultCount, *faultSeed)
+	runFaults(t, *faultSeed, *faultCount)
+}
+
+// runFaults is one run, with all its checks.
+func runFaults(t *testing.T, seed uint64, count int) *faultRun {
+	network, cluster := harness.NewNetwork(t, tools, 3, "--tree-history", "24h", "--log-level", "info")
+	cluster.Start()
+	r := &faultRun{
+		t: t, network: network, cluster: cluster, random: rand.New(rand.NewPCG(seed, 0)), seed: seed,
+		fleet: newFleet(cluster.Members, seed, *faultPause),
+	}
+	t.Logf("faults: seed %d, %d faults; again with -faults %d -faults.seed %d", seed, count, count, seed)
 	ctx, stop := context.WithTimeout(context.Background(), time.Hour)
 	defer stop()
 	if !r.makeNodes(ctx) {
@@ -57,7 +62,7 @@ func TestFaults(t *testing.T) {
 	keeping, endKeeping := context.WithCancel(ctx)
 	r.launch(loading, keeping)
 	r.calm()
-	for _, kind := range draw(r.random, *faultCount) {
+	for _, kind := range draw(r.random, count) {
 		r.hit(kind)
 	}
 	endLoad()
@@ -68,9 +73,10 @@ func TestFaults(t *testing.T) {
 	r.report()
 	if judge(t, h); t.Failed() {
 		r.keep(h)
-		return
+		return r
 	}
 	tellLies(t, h)
+	return r
 }
 
 // faultKinds are what can happen. The kill of a leader is drawn apart, for it has limits to keep.
@@ -105,6 +111,7 @@ type faultRun struct {
 	network *harness.Network
 	cluster *harness.Cluster
 	random  *rand.Rand
+	seed    uint64
 	faults  []fault
 	records []*record
 }

@@ -191,7 +191,7 @@ func (r *faultRun) report() {
 		r.t.Logf("cluster-1: %-17s %2d times; to the next acknowledged write: least %v, median %v, most %v",
 			kind, len(g), ms(g[0]), ms(median(g)), ms(g[len(g)-1]))
 	}
-	r.t.Logf("cluster-1: seed %d, %d faults in %v", *faultSeed, len(r.faults), r.now().Round(time.Second))
+	r.t.Logf("cluster-1: seed %d, %d faults in %v", r.seed, len(r.faults), r.now().Round(time.Second))
 	r.reportCalls("cluster-1")
 	kills := slices.Sorted(slices.Values(gaps[leaderKilled]))
 	r.t.Logf("cluster-1: leaders killed, each: %v", rounded(kills))
