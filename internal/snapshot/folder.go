@@ -42,16 +42,23 @@ func scan(fsys vfs.FS, dir string) (all []Info, unfinished []string, err error) 
 			unfinished = append(unfinished, name)
 			continue
 		}
-		var i Info
-		// Whoever keeps a copy beside a snapshot must not have it taken for one.
-		if _, err := fmt.Sscanf(n, "%x-%x", &i.Index, &i.Term); err != nil || name != fileName(dir, i.Index, i.Term) {
-			continue
+		if i, ok := parseName(name); ok {
+			all = append(all, i)
 		}
-		i.Name = name
-		all = append(all, i)
 	}
 	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return all, unfinished, nil
+}
+
+// parseName tells what the file of a name is a snapshot of, by its name. Whoever keeps a copy beside a snapshot must not have it taken for
+// one.
+func parseName(name string) (i Info, ok bool) {
+	dir, last := path.Split(name)
+	if _, err := fmt.Sscanf(last, "%x-%x", &i.Index, &i.Term); err != nil || path.Clean(name) != Name(dir, i.Index, i.Term) {
+		return Info{}, false
+	}
+	i.Name = name
+	return i, true
 }
 
 // Receive stores the bytes of a snapshot that another member streams, checks all of them, and makes
@@ -61,7 +68,7 @@ func Receive(fsys vfs.FS, dir string, index, term uint64, body io.Reader) error 
 	if err := vfs.MakeFolder(fsys, dir); err != nil {
 		return fmt.Errorf("create snapshot folder: %w", err)
 	}
-	name := fileName(dir, index, term)
+	name := Name(dir, index, term)
 	file, err := fsys.Create(name + receiveTemp)
 	if err != nil {
 		return fmt.Errorf("create snapshot: %w", err)
@@ -127,7 +134,7 @@ func Purge(fsys vfs.FS, dir string, keep int) error {
 
 // Find returns the name of the snapshot at index and term; ErrNone if there is none.
 func Find(fsys vfs.FS, dir string, index, term uint64) (string, error) {
-	name := fileName(dir, index, term)
+	name := Name(dir, index, term)
 	if _, err := fsys.Stat(name); err != nil {
 		return "", fmt.Errorf("%w of entry %d in %s: %w", ErrNone, index, dir, err)
 	}

@@ -33,7 +33,7 @@ type Reader struct {
 	read     uint64
 }
 
-// Open opens a snapshot and checks its header and trailer. The errors are *CorruptError, ErrFormat, and
+// Open opens a snapshot and checks its header and trailer, and that they are of the entry that its name says, if it has its final name. The errors are *CorruptError, ErrFormat, and
 // those of the file system.
 func Open(fs vfs.FS, name string) (*Reader, error) {
 	file, err := fs.Open(name)
@@ -41,7 +41,11 @@ func Open(fs vfs.FS, name string) (*Reader, error) {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
 	r := &Reader{file: file, name: name}
-	if err := r.readEnds(); err != nil {
+	err = r.readEnds()
+	if named, ok := parseName(name); err == nil && ok && (named.Index != r.meta.Index || named.Term != r.meta.Term) {
+		err = r.corrupt(16, fmt.Sprintf("it is of entry %d of term %d, and has the name of another one", r.meta.Index, r.meta.Term))
+	}
+	if err != nil {
 		_ = file.Close()
 		return nil, err
 	}

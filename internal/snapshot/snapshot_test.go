@@ -416,3 +416,13 @@ func repaired(b []byte) []byte {
 	}
 	return b
 }
+
+// TestCopyUnderAnotherName: a file that was copied over a newer one, or renamed, is not taken for it.
+func TestCopyUnderAnotherName(t *testing.T) {
+	m := disk(t, small(5), small(9))
+	must(t, m.WriteFile(nameOf(small(9)), fileOf(t, small(5))))
+	_, err := read(m, nameOf(small(9)))
+	if err := wantCorrupt(err, nameOf(small(9)), len(fileOf(t, small(5)))); err != nil {
+		t.Error(err)
+	}
+}

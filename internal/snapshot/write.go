@@ -26,8 +26,8 @@ type Writer struct {
 	records uint64
 }
 
-// fileName is the name of the snapshot at index and term; names sort by index.
-func fileName(dir string, index, term uint64) string {
+// Name is the path of the snapshot of the snapshot at index and term; names sort by index.
+func Name(dir string, index, term uint64) string {
 	return path.Join(dir, fmt.Sprintf("%016x-%016x%s", index, term, suffix))
 }
 
@@ -44,7 +44,7 @@ func Create(fs vfs.FS, dir string, meta Meta) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
 	}
-	name := fileName(dir, meta.Index, meta.Term)
+	name := Name(dir, meta.Index, meta.Term)
 	file, err := fs.Create(name + writeTemp)
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
