@@ -95,16 +95,18 @@ func (e *NewerError) Error() string {
 		e.Path, e.Format, FormatNewest, e.MadeBy)
 }
 
-// CorruptError says that the identity file is damaged or cannot be read.
+// CorruptError says that the identity file, or one of the small files beside it, is damaged or cannot be read.
 type CorruptError struct {
 	// Path is that of the file.
-	Path   string
+	Path string
+	// Offset is the byte from which on it cannot be trusted.
+	Offset int64
 	Reason error
 }
 
-// Error names the file and what is wrong with it.
+// Error names file and offset and what is wrong with it.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s cannot be trusted (%v): restore the data directory from a backup, or replace this member under a new id", e.Path, e.Reason)
+	return fmt.Sprintf("%s cannot be trusted from offset %d on (%v): restore the data directory from a backup, or replace this member under a new id", e.Path, e.Offset, e.Reason)
 }
 
 // Unwrap gives the reason.

@@ -111,7 +111,8 @@ func (d *Disk) load(log *wal.Log, found *wal.Recovered) error {
 	}
 	newest := have[len(have)-1]
 	if found.Mark.Index > newest.Index {
-		return fmt.Errorf("%s lacks the snapshot of entry %d that the log builds on; replace this member", d.Dir, found.Mark.Index)
+		missing := snapshot.Name(path.Join(d.Dir, snapshotFolder), found.Mark.Index, found.Mark.Term)
+		return fmt.Errorf("%s lacks the snapshot of entry %d that the log builds on: %s is missing; replace this member", d.Dir, found.Mark.Index, missing)
 	}
 	m, conf, err := ReadSnapshot(d.FS, newest.Name, d.Seed)
 	if err != nil {
@@ -127,6 +128,9 @@ func (d *Disk) load(log *wal.Log, found *wal.Recovered) error {
 		if err := markSnapshot(log, newest); err != nil {
 			return err
 		}
+	}
+	if err := log.NoteEnd(); err != nil {
+		return err
 	}
 	_, bootstrapped := m.View().Settings()
 	d.Boot = Boot{

@@ -26,20 +26,16 @@ type CorruptError struct {
 	Offset int64
 	// Reason says what was found, in words.
 	Reason string
-	// HardState is the newest term and vote that the log still proves, if StateKnown. A
-	// member that knows them may be repaired under its own id; one that does not could
-	// vote twice and must be replaced.
+	// HardState is the newest term and vote that the log still proves, if StateKnown. A member that does not know
+	// them could vote twice under its id.
 	HardState  HardState
 	StateKnown bool
 }
 
 // Error names file and offset and what to do.
 func (e *CorruptError) Error() string {
-	remedy := "term and vote are not readable: replace this member under a new id"
-	if e.StateKnown {
-		remedy = fmt.Sprintf("term %d is readable: repair this member from the leader", e.HardState.Term)
-	}
-	return fmt.Sprintf("log %s is damaged at offset %d: %s; %s", e.File, e.Offset, e.Reason, remedy)
+	return fmt.Sprintf("log %s is damaged at offset %d: %s; replace this member by a new one (okapi member replace); "+
+		"a server that is alone needs a backup", e.File, e.Offset, e.Reason)
 }
 
 // IdentityError says that the log belongs to another cluster or member.

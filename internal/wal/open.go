@@ -84,6 +84,8 @@ type recovery struct {
 	// predecessor was not sealed yet.
 	leftovers []string
 	cut       *Cut
+	// noted is the sequence number behind the last batch that NoteEnd wrote down; 0 if none.
+	noted uint64
 
 	index     logIndex
 	hardState HardState
@@ -102,11 +104,17 @@ func (r *recovery) run() (*Log, *Recovered, error) {
 	if r.cut, err = readCut(r.fs, r.dir, r.id); err != nil {
 		return nil, nil, err
 	}
+	if r.noted, err = readEnd(r.fs, r.dir, r.id); err != nil {
+		return nil, nil, err
+	}
 	if len(numbers) == 0 {
 		return r.begin()
 	}
 	if err := r.replay(numbers); err != nil {
 		return nil, nil, r.explain(err)
+	}
+	if err := r.checkNoted(); err != nil {
+		return nil, nil, err
 	}
 	if err := r.repair(); err != nil {
 		return nil, nil, fmt.Errorf("repair log: %w", err)
@@ -138,7 +146,7 @@ func (r *recovery) begin() (*Log, *Recovered, error) {
 	if r.opts.MustExist {
 		return nil, nil, fmt.Errorf("open log in %s: %w", r.dir, ErrNoLog)
 	}
-	if r.cut != nil {
+	if r.cut != nil || r.noted != 0 {
 		return nil, nil, &CorruptError{File: segmentPath(r.dir, 1), Reason: "all segments are missing"}
 	}
 	if err := r.removeLeftovers(); err != nil {

@@ -177,22 +177,7 @@ func (c Cut) write(fsys vfs.FS, dir string, id Identity) error {
 	}
 	cutSeeder.seal(sector, 0, kindHead)
 
-	name := path.Join(dir, cutName)
-	f, err := fsys.Create(name + temporarySuffix)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(sector, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(name+temporarySuffix, name); err != nil {
-		return err
-	}
-	return fsys.SyncDir(dir)
+	return replaceSector(fsys, path.Join(dir, cutName), sector)
 }
 
 // readCut returns the remembered cut, nil if there is none.

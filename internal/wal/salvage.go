@@ -2,8 +2,7 @@ package wal
 
 import "errors"
 
-// explain adds to a CorruptError the newest term and vote that are still proven. A
-// member may be repaired under its own id only if it cannot vote twice in one term.
+// explain adds to a CorruptError the newest term and vote that are still proven.
 func (r *recovery) explain(err error) error {
 	var corrupt *CorruptError
 	if !errors.As(err, &corrupt) {

@@ -166,6 +166,16 @@ func (s *segment) fill(fsys vfs.FS, dir string, preparedBytes int64) error {
 	if err := fsys.Rename(s.path+temporarySuffix, s.path); err != nil {
 		return err
 	}
+	// Opened again: its errors are to name the file that is there.
+	file, err := fsys.Open(s.path)
+	if err != nil {
+		return err
+	}
+	temporary := s.file
+	s.file = file
+	if err := temporary.Close(); err != nil {
+		return err
+	}
 	return fsys.SyncDir(dir)
 }
 
@@ -200,7 +210,7 @@ func (s *segment) readBatch(offset, n int64) (batchHeader, []byte, error) {
 		return batchHeader{}, nil, s.corrupt(offset, "a batch has a header that was never written")
 	}
 	if string(raw[:batchHeaderBytes]) != string(raw[n-sectorBytes:][:batchHeaderBytes]) {
-		return batchHeader{}, nil, s.corrupt(n-sectorBytes, "the two headers of a batch differ")
+		return batchHeader{}, nil, s.corrupt(offset+n-sectorBytes, "the two headers of a batch differ")
 	}
 	payload := unframe(raw, batchHeaderBytes, int(header.payloadBytes))
 	if batchCRC(raw[:batchHeaderBytes], payload) != header.crc {

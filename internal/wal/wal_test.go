@@ -219,6 +219,11 @@ func (h *readHook) Create(name string) (vfs.File, error) {
 	return hookedFile{f, h}, err
 }
 
+func (h *readHook) Open(name string) (vfs.File, error) {
+	f, err := h.Mem.Open(name)
+	return hookedFile{f, h}, err
+}
+
 type hookedFile struct {
 	vfs.File
 	hook *readHook
