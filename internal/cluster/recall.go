@@ -27,9 +27,13 @@ const (
 // ErrForgetful says that a member has come without what it once had.
 var ErrForgetful = errors.New("the member comes with another data directory than before, or with an older state of it")
 
-// CountStart counts one more start of a member from this directory, durably, and returns how many there were, this one
-// included.
-func (d Directory) CountStart() (starts uint64, err error) {
+// drawBits are the low bits of a count of starts, which are drawn at random for each.
+const drawBits = 24
+
+// CountStart counts one more start of a member from this directory, durably, and returns the count: how many there were, this one
+// included, and below that some bits of draw, which is random. An older copy of the directory that is started
+// comes to the same number as the start that it has forgotten, and is told from it by these bits.
+func (d Directory) CountStart(draw uint64) (starts uint64, err error) {
 	lines, err := d.readLines(startsFile, startsTitle)
 	if err != nil {
 		return 0, err
@@ -39,7 +43,7 @@ func (d Directory) CountStart() (starts uint64, err error) {
 			return 0, &CorruptError{Path: path.Join(d.Path, startsFile), Reason: errLines}
 		}
 	}
-	starts++
+	starts = (starts>>drawBits+1)<<drawBits | draw&(1<<drawBits-1)
 	return starts, d.writeLines(startsFile, startsTitle, []string{fmt.Sprintf("starts %d", starts)})
 }
 
@@ -72,15 +76,22 @@ func (d Directory) OpenRecall() (*Recall, error) {
 	return r, nil
 }
 
-// Recognize returns nil if a member may be relied on that comes with this directory, from which it was started so
-// often; from then on it is remembered. ErrForgetful refuses it. Any other error is of the disk.
+// forgot tells whether a member that comes with now has forgotten that it came with s: a link that breaks is made again
+// with the same count, so the same number of starts is right only with the same draw.
+func (s sighting) forgot(now sighting) bool {
+	before, number := s.starts>>drawBits, now.starts>>drawBits
+	return now.directory != s.directory || number < before || number == before && now.starts != s.starts
+}
+
+// Recognize returns nil if a member may be relied on that comes with this directory and this count of its starts from
+// it; from then on it is remembered. ErrForgetful refuses it. Any other error is of the disk.
 func (r *Recall) Recognize(member, directory, starts uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was, known := r.seen[member]
 	now := sighting{directory, starts}
 	switch {
-	case known && (was.directory != directory || starts < was.starts):
+	case known && was.forgot(now):
 		return ErrForgetful
 	case was == now:
 		return nil

@@ -24,17 +24,21 @@ func TestRecall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	start := func(number, draw uint64) uint64 { return number<<drawBits | draw }
 	for i, c := range []struct {
 		member, directory, starts uint64
 		want                      error
 	}{
-		{2, 10, 1, nil},
-		{2, 10, 1, nil},
-		{2, 10, 3, nil},
-		{2, 11, 4, ErrForgetful}, // an empty directory
-		{2, 10, 2, ErrForgetful}, // an old copy
-		{2, 10, 3, nil},
-		{3, 11, 9, nil},
+		{2, 10, 5, nil}, // as it was counted before there were draws
+		{2, 10, start(1, 8), nil},
+		{2, 10, start(1, 8), nil},
+		{2, 10, start(3, 7), nil},
+		{2, 11, start(4, 9), ErrForgetful}, // an empty directory
+		{2, 10, start(2, 9), ErrForgetful}, // an old copy
+		{2, 10, start(3, 6), ErrForgetful}, // one of just before the last start, in either order of the draws
+		{2, 10, start(3, 8), ErrForgetful},
+		{2, 10, start(3, 7), nil},
+		{3, 11, start(9, 1), nil},
 	} {
 		if err := r.Recognize(c.member, c.directory, c.starts); !errors.Is(err, c.want) {
 			t.Errorf("case %d: %v, want %v", i, err, c.want)
@@ -45,7 +49,7 @@ func TestRecall(t *testing.T) {
 	if r, err = d.OpenRecall(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Recognize(2, 10, 2); !errors.Is(err, ErrForgetful) {
+	if err := r.Recognize(2, 10, start(2, 7)); !errors.Is(err, ErrForgetful) {
 		t.Errorf("after a crash: %v", err)
 	}
 	if err := r.Forget(func(id uint64) bool { return id == 3 }); err != nil {
@@ -54,7 +58,7 @@ func TestRecall(t *testing.T) {
 	if r, err = d.OpenRecall(); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(r.Recognize(2, 99, 1), r.Recognize(3, 11, 9)); err != nil {
+	if err := errors.Join(r.Recognize(2, 99, 1), r.Recognize(3, 11, start(9, 1))); err != nil {
 		t.Errorf("after it was removed: %v", err)
 	}
 }
@@ -62,7 +66,7 @@ func TestRecall(t *testing.T) {
 func TestCountStart(t *testing.T) {
 	d, _ := made(t)
 	for want := uint64(1); want <= 3; want++ {
-		if got, err := d.CountStart(); got != want || err != nil {
+		if got, err := d.CountStart(want + 1<<40); got != want<<drawBits|want || err != nil {
 			t.Errorf("start %d is counted as %d (%v)", want, got, err)
 		}
 	}

@@ -125,7 +125,7 @@ func (m *member) openDisk() error {
 	if m.recall, err = m.directory.OpenRecall(); err != nil {
 		return err
 	}
-	m.starts, err = m.directory.CountStart()
+	m.starts, err = m.directory.CountStart(randomBits())
 	return err
 }
 
