@@ -20,10 +20,10 @@ const (
 // endSeeder is for its one sector. Segments count from 1, so nothing else is sealed with it.
 func endSeeder(id Identity) seeder { return newSeeder(id, 0) }
 
-// NoteEnd writes down, durably, how far the log reaches. The end of a log alone cannot tell whether more was there:
+// NoteEnd writes down, durably, how far the log reaches, and whether a cut is remembered. The end of a log alone cannot tell whether more was there:
 // an older copy of the last segment ends as well as the newest one, and a last batch whose sectors
 // the disk has lost looks as if a crash had torn it. A later Open that finds less than was noted
-// refuses the log instead.
+// refuses the log instead, and one whose cut is forgotten.
 //
 // The caller does it when the log was opened, and before a Close that is meant. It does nothing after a failure:
 // what the log then reaches is not known.
@@ -34,6 +34,9 @@ func (l *Log) NoteEnd() error {
 	sector := make([]byte, sectorBytes)
 	copy(sector, endMagic)
 	binary.LittleEndian.PutUint32(sector[8:], formatVersion)
+	if l.cut {
+		binary.LittleEndian.PutUint32(sector[12:], 1)
+	}
 	binary.LittleEndian.PutUint64(sector[16:], l.end.sequence)
 	endSeeder(l.id).seal(sector, 0, kindHead)
 	if err := replaceSector(l.fs, path.Join(l.dir, endName), sector); err != nil {
@@ -42,46 +45,53 @@ func (l *Log) NoteEnd() error {
 	return nil
 }
 
-// readEnd returns the sequence number behind the last batch that was noted, 0 if none was. A file that is damaged
-// counts as none: it proves nothing, and what it is for needs a second damage.
-func readEnd(fsys vfs.FS, dir string, id Identity) (sequence uint64, err error) {
+// noted is what the file says: the sequence number behind the last batch, and whether there was a cut. Zero says nothing.
+type noted struct {
+	sequence uint64
+	cut      bool
+}
+
+// readEnd returns what was noted last. A file that is damaged says nothing: what it is for needs a second damage.
+func readEnd(fsys vfs.FS, dir string, id Identity) (noted, error) {
 	f, err := fsys.Open(path.Join(dir, endName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return noted{}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("open end of log: %w", err)
+		return noted{}, fmt.Errorf("open end of log: %w", err)
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return 0, fmt.Errorf("read end of log: %w", err)
+		return noted{}, fmt.Errorf("read end of log: %w", err)
 	}
 	sector := make([]byte, sectorBytes)
 	if size != sectorBytes {
-		return 0, nil
+		return noted{}, nil
 	}
 	if err := readFull(f, sector, 0); err != nil {
-		return 0, fmt.Errorf("read end of log: %w", err)
+		return noted{}, fmt.Errorf("read end of log: %w", err)
 	}
 	if !endSeeder(id).valid(sector, 0, kindHead) || !bytes.HasPrefix(sector, []byte(endMagic)) {
-		return 0, nil
+		return noted{}, nil
 	}
-	return binary.LittleEndian.Uint64(sector[16:]), nil
+	le := binary.LittleEndian
+	return noted{sequence: le.Uint64(sector[16:]), cut: le.Uint32(sector[12:]) == 1}, nil
 }
 
 // checkNoted refuses a log that ends before a batch which is known to have been synced. What is missing may have
 // held a vote, so nothing is known of term and vote.
 func (r *recovery) checkNoted() error {
-	if r.noted <= r.end.sequence {
+	if r.noted.sequence <= r.end.sequence {
 		return nil
 	}
+	r.short = true
 	s := r.segments[len(r.segments)-1]
 	if r.torn != nil {
 		s = r.torn.segment
 	}
 	return s.corrupt(r.end.offset, fmt.Sprintf("the log ends behind batch %d, and reached batch %d when the member last "+
-		"started or stopped: synced data is gone, or the file is an older copy", r.end.sequence-1, r.noted-1))
+		"started or stopped: synced data is gone, or the file is an older copy", r.end.sequence-1, r.noted.sequence-1))
 }
 
 // replaceSector writes a file of one sector, durably and in one step.

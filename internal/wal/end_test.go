@@ -146,3 +146,33 @@ func TestErrorsNameTheSegment(t *testing.T) {
 	}
 	must(t, l.Close())
 }
+
+// TestForgottenCut: a cut whose file is gone must not be forgotten, and one that was cleared is not missed.
+func TestForgottenCut(t *testing.T) {
+	m, _, copies := noted(t)
+	raw := copies[3]
+	clear(raw[4*4096+512 : 4*4096+1024])
+	must(t, m.WriteFile(lastSegment(m), raw))
+	must(t, m.Erase(endFile))
+	l, found := open(t, m, small())
+	if found.Cut == nil {
+		t.Fatal("there is no cut")
+	}
+	must(t, l.NoteEnd())
+	must(t, l.Close())
+	forgetful := m.Clone(vfs.Survival{})
+	must(t, forgetful.Erase(dir+"/cut"))
+	_, _, err := wal.Open(forgetful, dir, owner(), small())
+	var corrupt *wal.CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != dir+"/cut" {
+		t.Errorf("Open = %v, want %s missing", err, dir+"/cut")
+	}
+	l, _ = open(t, m, small())
+	must(t, l.ClearCut())
+	must(t, l.Close())
+	l, found = open(t, m.Clone(vfs.Survival{}), small())
+	if found.Cut != nil {
+		t.Errorf("the cut that was cleared is back: %+v", found.Cut)
+	}
+	must(t, l.Close())
+}

@@ -84,8 +84,9 @@ type recovery struct {
 	// predecessor was not sealed yet.
 	leftovers []string
 	cut       *Cut
-	// noted is the sequence number behind the last batch that NoteEnd wrote down; 0 if none.
-	noted uint64
+	// noted is what NoteEnd wrote down last; short says that the log ends before.
+	noted noted
+	short bool
 
 	index     logIndex
 	hardState HardState
@@ -107,14 +108,14 @@ func (r *recovery) run() (*Log, *Recovered, error) {
 	if r.noted, err = readEnd(r.fs, r.dir, r.id); err != nil {
 		return nil, nil, err
 	}
+	if r.noted.cut && r.cut == nil {
+		return nil, nil, &CorruptError{File: path.Join(r.dir, cutName), Reason: "the file is missing, and what was cut off is not made good for"}
+	}
 	if len(numbers) == 0 {
 		return r.begin()
 	}
 	if err := r.replay(numbers); err != nil {
 		return nil, nil, r.explain(err)
-	}
-	if err := r.checkNoted(); err != nil {
-		return nil, nil, err
 	}
 	if err := r.repair(); err != nil {
 		return nil, nil, fmt.Errorf("repair log: %w", err)
@@ -146,7 +147,7 @@ func (r *recovery) begin() (*Log, *Recovered, error) {
 	if r.opts.MustExist {
 		return nil, nil, fmt.Errorf("open log in %s: %w", r.dir, ErrNoLog)
 	}
-	if r.cut != nil || r.noted != 0 {
+	if r.cut != nil || r.noted.sequence != 0 {
 		return nil, nil, &CorruptError{File: segmentPath(r.dir, 1), Reason: "all segments are missing"}
 	}
 	if err := r.removeLeftovers(); err != nil {
@@ -197,6 +198,9 @@ func (r *recovery) replay(numbers []uint64) error {
 			}
 			break
 		}
+	}
+	if err := r.checkNoted(); err != nil {
+		return err
 	}
 	if index, missing := r.index.gap(); missing {
 		reason := fmt.Sprintf("entries from %d on are missing: an earlier segment was removed", index)
@@ -286,7 +290,7 @@ func (r *recovery) nextBatch(s *segment) (h batchHeader, payload []byte, n int64
 func (r *recovery) finish(fresh bool) (*Log, *Recovered, error) {
 	l := &Log{
 		fs: r.fs, dir: r.dir, id: r.id, opts: r.opts,
-		segments: r.segments, index: r.index, durable: r.hardState, end: r.end,
+		segments: r.segments, index: r.index, durable: r.hardState, end: r.end, cut: r.cut != nil,
 	}
 	l.group = group{
 		hardState: r.hardState, mark: r.index.mark,

@@ -41,6 +41,12 @@ func (l *Log) ClearCut() error {
 	if l.err != nil {
 		return l.err
 	}
+	if l.cut {
+		l.cut = false
+		if err := l.NoteEnd(); err != nil { // first: a cut without a note of it is only remembered for longer
+			return err
+		}
+	}
 	err := l.fs.Remove(path.Join(l.dir, cutName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

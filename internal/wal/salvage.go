@@ -5,7 +5,7 @@ import "errors"
 // explain adds to a CorruptError the newest term and vote that are still proven.
 func (r *recovery) explain(err error) error {
 	var corrupt *CorruptError
-	if !errors.As(err, &corrupt) {
+	if !errors.As(err, &corrupt) || r.short {
 		return err
 	}
 	numbers, errList := r.list()

@@ -124,6 +124,8 @@ type Log struct {
 	group   group
 	durable HardState
 	end     position
+	// cut says that a cut is remembered, as far as NoteEnd is concerned.
+	cut bool
 	// header and frame hold the batch in its form on disk, zeros what segments are filled
 	// with; all are reused.
 	header [batchHeaderBytes]byte
