@@ -106,7 +106,7 @@ type CorruptError struct {
 
 // Error names file and offset and what is wrong with it.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s cannot be trusted from offset %d on (%v): restore the data directory from a backup, or replace this member under a new id", e.Path, e.Offset, e.Reason)
+	return fmt.Sprintf("%s cannot be trusted from offset %d on (%v): replace this member by a new one (okapi member replace); a server that is alone needs a backup", e.Path, e.Offset, e.Reason)
 }
 
 // Unwrap gives the reason.

@@ -140,7 +140,7 @@ func wrongDirectories() []attempt {
 		},
 		{
 			name: "damaged identity", prepare: edit("okapi.identity", "member ", "member_"),
-			want: []string{"DIR/okapi.identity cannot be trusted ... restore the data directory from a backup, or replace this member"},
+			want: []string{"DIR/okapi.identity cannot be trusted from offset 0 on ... replace this member by a new one (okapi member replace); a server that is alone needs a backup"},
 		},
 	}
 }
