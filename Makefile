@@ -24,7 +24,7 @@ JSON   ?=
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
 	show-cluster-1 show-cluster-2 show-cluster-3 show-cluster-4 show-cluster-5 \
-	show-proof-1 show-proof-3 show-upgrade
+	show-proof-1 show-proof-3 show-proof-4 show-upgrade
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -174,6 +174,10 @@ show-proof-1: ## ten thousand simulated clusters: no promise broken in any, and 
 
 show-proof-3: ## an hour of robustness: faults by kind, operations checked, violations, and how long no write succeeds
 	$(MAKE) robustness MINUTES=60
+
+show-proof-4: ## every region of every kind of file damaged: recovered, or refused with file and offset, and repaired
+	dev/show TestDamagedDirectory ./internal/sim ./internal/server
+	cd test && ../dev/show TestDamagedDirectory ./robustness
 
 show-upgrade: ## the program of a cluster replaced under load, member by member: by one with a feature level more, and since the last release
 	cd test && OKAPI_REQUIRE_CLIENTS=1 ../dev/show \

@@ -30,6 +30,10 @@ var ErrForgetful = errors.New("the member comes with another data directory than
 // drawBits are the low bits of a count of starts, which are drawn at random for each.
 const drawBits = 24
 
+// plainStartsMax is how many starts of the first release, which counts without drawing, may follow one that was drawn. An older copy
+// passes for such a start in 100 of 2^24 cases.
+const plainStartsMax = 100
+
 // CountStart counts one more start of a member from this directory, durably, and returns the count: how many there were, this one
 // included, and below that some bits of draw, which is random. An older copy of the directory that is started
 // comes to the same number as the start that it has forgotten, and is told from it by these bits.
@@ -77,10 +81,17 @@ func (d Directory) OpenRecall() (*Recall, error) {
 }
 
 // forgot tells whether a member that comes with now has forgotten that it came with s: a link that breaks is made again
-// with the same count, so the same number of starts is right only with the same draw.
+// with the same count, so the same number of starts is right only with the same draw. The first release, which can be put
+// back, adds one to whatever it finds.
 func (s sighting) forgot(now sighting) bool {
 	before, number := s.starts>>drawBits, now.starts>>drawBits
-	return now.directory != s.directory || number < before || number == before && now.starts != s.starts
+	switch {
+	case now.directory != s.directory || now.starts < s.starts:
+		return true
+	case before == 0 || number > before:
+		return false
+	}
+	return now.starts-s.starts > plainStartsMax
 }
 
 // Recognize returns nil if a member may be relied on that comes with this directory and this count of its starts from

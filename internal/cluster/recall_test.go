@@ -30,14 +30,17 @@ func TestRecall(t *testing.T) {
 		want                      error
 	}{
 		{2, 10, 5, nil}, // as it was counted before there were draws
+		{2, 10, 4, ErrForgetful},
+		{2, 10, 500, nil},
 		{2, 10, start(1, 8), nil},
 		{2, 10, start(1, 8), nil},
-		{2, 10, start(3, 7), nil},
-		{2, 11, start(4, 9), ErrForgetful}, // an empty directory
-		{2, 10, start(2, 9), ErrForgetful}, // an old copy
-		{2, 10, start(3, 6), ErrForgetful}, // one of just before the last start, in either order of the draws
-		{2, 10, start(3, 8), ErrForgetful},
-		{2, 10, start(3, 7), nil},
+		{2, 10, start(1, 9), nil}, // the first release was put back
+		{2, 10, start(3, 500), nil},
+		{2, 11, start(4, 9), ErrForgetful},   // an empty directory
+		{2, 10, start(2, 9), ErrForgetful},   // an old copy
+		{2, 10, start(3, 499), ErrForgetful}, // one of just before the last start, in either order of the draws
+		{2, 10, start(3, 601), ErrForgetful},
+		{2, 10, start(3, 500), nil},
 		{3, 11, start(9, 1), nil},
 	} {
 		if err := r.Recognize(c.member, c.directory, c.starts); !errors.Is(err, c.want) {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/okapi-kv/okapi/internal/clock"
 	"github.com/okapi-kv/okapi/internal/cluster"
 	"github.com/okapi-kv/okapi/internal/vfs"
@@ -30,7 +28,7 @@ func started(t *testing.T, disk vfs.FS) (*member, error) {
 	return m, nil
 }
 
-// lived is the disk of a member that was started twice, has entries, and has met another member; another one remembers it. copied is what
+// lived is the disk of a member that was started twice, has voted, and has met another member; another one remembers it. copied is what
 // the disk held between the two starts.
 func lived(t *testing.T) (disk, copied *vfs.Mem, identity cluster.Identity, other *cluster.Recall) {
 	t.Helper()
@@ -47,8 +45,7 @@ func lived(t *testing.T) (disk, copied *vfs.Mem, identity cluster.Identity, othe
 		copied = disk.Clone(vfs.Survival{Percent: 100})
 		m, err := started(t, disk)
 		must(err)
-		e := raftpb.Entry{Index: new(start + 1), Term: new(uint64(1)), Type: raftpb.EntryNormal.Enum()}
-		must(m.disk.Log.Append(wal.HardState{Term: 1, Commit: start + 1}, []*raftpb.Entry{&e}))
+		must(m.disk.Log.Append(wal.HardState{Term: start, Vote: 7, Commit: 1}, nil))
 		must(m.disk.Log.Sync())
 		must(m.disk.Log.NoteEnd())
 		must(m.recall.Recognize(2, 9, start<<24))
@@ -87,8 +84,8 @@ func TestDamagedDirectory(t *testing.T) {
 					if text := err.Error(); !named.MatchString(text) || !strings.Contains(text, file) || strings.Contains(text, "\n") {
 						t.Errorf("%s, %s, %s: refused with %q", file, region, damage, text)
 					}
-				case m.identity != identity || len(m.disk.Boot.Entries) != 2:
-					t.Errorf("%s, %s, %s: starts as %+v with %d entries", file, region, damage, m.identity, len(m.disk.Boot.Entries))
+				case m.identity != identity || m.disk.Hard.Term != 2 || m.disk.Hard.Vote != 7:
+					t.Errorf("%s, %s, %s: starts as %+v with %+v", file, region, damage, m.identity, m.disk.Hard)
 				case other.Recognize(m.identity.MemberID, m.identity.Directory, m.starts) != nil:
 					verdict = "refused by the others"
 				}

@@ -45,6 +45,7 @@ const (
 	oldestSegment  = "oldest log segment"
 	middleSegment  = "sealed log segment"
 	activeSegment  = "active log segment"
+	aheadSegment   = "segment made ahead"
 	newestSnapshot = "newest snapshot"
 	olderSnapshot  = "older snapshot"
 	cutFile        = "wal/cut"
@@ -72,6 +73,7 @@ func damageCases() (list []damageCase) {
 	add(oldestSegment, segment...)
 	add(middleSegment, segment...)
 	add(activeSegment, append(segment, "zero-filled rest")...)
+	add(aheadSegment, "header", "zero-filled rest")
 	add(newestSnapshot, "header", "first frame", "middle", "table", "trailer")
 	add(olderSnapshot, "header", "first frame", "middle", "table", "trailer")
 	for _, kind := range []string{cutFile, endFile, startsFile, peersFile} {
@@ -107,6 +109,8 @@ func (d *damageRun) prepare() {
 		err = fs.WriteFile(dataDir+"/okapi.starts.tmp", half)
 	case cutFile:
 		err = d.cutEnd()
+	case aheadSegment:
+		err = d.rollAndCrash()
 	}
 	if d.killed {
 		err = d.writeMore()
@@ -134,6 +138,26 @@ func (d *damageRun) writeMore() error {
 	}
 	hard.Term, hard.Vote = hard.Term+1, 0
 	return errors.Join(l.Append(hard, nil), l.Sync(), l.Close())
+}
+
+// rollAndCrash leaves what a crash leaves when the next segment is there and the last one is not yet sealed.
+func (d *damageRun) rollAndCrash() error {
+	had := len(segmentsOf(d.files()))
+	before := d.n.fs
+	for stop := 1; stop < 200; stop++ {
+		d.n.fs = before.Clone(vfs.Survival{Percent: 100})
+		d.n.fs.SetFaults(vfs.Faults{StopAt: stop})
+		var err error
+		for err == nil {
+			err = d.writeMore()
+		}
+		d.n.fs = d.n.fs.Clone(vfs.Survival{Percent: 100})
+		if len(segmentsOf(d.files())) > had {
+			d.intact, err = d.boot()
+			return err
+		}
+	}
+	return errors.New("no segment was made ahead")
 }
 
 // cutEnd leaves what a crash leaves in the midst of a write, and a start that has cut it off and then crashed too.
@@ -219,7 +243,7 @@ func (d *damageRun) file(files map[string][]byte) string {
 		return segments[0]
 	case middleSegment:
 		return segments[len(segments)-2]
-	case activeSegment:
+	case activeSegment, aheadSegment:
 		return segments[len(segments)-1]
 	case newestSnapshot:
 		return snapshots[len(snapshots)-1]
@@ -250,6 +274,8 @@ func (d *damageRun) olderCopy(name string, raw []byte, files map[string][]byte) 
 // offset finds the region; -1 if the file has none.
 func (d *damageRun) offset(raw []byte) int {
 	switch d.kind {
+	case aheadSegment:
+		return map[string]int{"header": 0, "zero-filled rest": len(raw) / 2 / 512 * 512}[d.region]
 	case oldestSegment, middleSegment, activeSegment:
 		first, last := batchesOf(raw)
 		return map[string]int{

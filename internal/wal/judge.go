@@ -89,6 +89,9 @@ func (r *recovery) checkLater(i int, left remains) error {
 		if err != nil {
 			return err
 		}
+		if ahead.bad >= 0 && ahead.header == nil && !ahead.other {
+			return later.corrupt(ahead.bad, "a sector does not match its checksum") // and nothing says that a batch was there
+		}
 		if ahead.end != 0 || len(r.segments) > i+2 {
 			return s.corrupt(left.flaw(r.end.offset),
 				fmt.Sprintf("batch %d is damaged, and segment %d was written after it", r.end.sequence, later.header.number))

@@ -1,6 +1,10 @@
 package wal
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/okapi-kv/okapi/internal/vfs"
+)
 
 // Sync makes everything appended so far durable, with one batch and one sync of the
 // file. It does nothing if nothing changed. After an error the log is of no use any
@@ -54,7 +58,7 @@ func (l *Log) writeBatch(h batchHeader, payload []byte) error {
 		return err
 	}
 	if _, err := s.file.WriteAt(raw, l.end.offset); err != nil {
-		l.scrub(raw)
+		scrub(s.file, raw, l.end.offset)
 		return err
 	}
 	if err := l.prepareAhead(end, int64(len(raw))); err != nil {
@@ -127,9 +131,9 @@ func (l *Log) fillTo(size int64) error {
 // try: a write can stop in the middle of a sector, which a crash cannot, and Open would
 // have to take the half for damage. The log is given up in any case, so an error here
 // changes nothing.
-func (l *Log) scrub(raw []byte) {
+func scrub(f vfs.File, raw []byte, offset int64) {
 	clear(raw)
-	_, _ = l.tail().file.WriteAt(raw, l.end.offset)
+	_, _ = f.WriteAt(raw, offset)
 }
 
 // roll makes the next segment, with room for a batch of need bytes, then seals the
