@@ -129,9 +129,6 @@ func (d *Disk) load(log *wal.Log, found *wal.Recovered) error {
 			return err
 		}
 	}
-	if err := log.NoteEnd(); err != nil {
-		return err
-	}
 	_, bootstrapped := m.View().Settings()
 	d.Boot = Boot{
 		SnapshotIndex: newest.Index, SnapshotTerm: newest.Term, Conf: conf, Entries: entries,

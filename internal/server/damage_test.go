@@ -45,6 +45,9 @@ func lived(t *testing.T) (disk, copied *vfs.Mem, identity cluster.Identity, othe
 		copied = disk.Clone(vfs.Survival{Percent: 100})
 		m, err := started(t, disk)
 		must(err)
+		if _, err := disk.ReadFile("/data/wal/end"); err != nil {
+			t.Errorf("a start does not note the end of the log: %v", err)
+		}
 		must(m.disk.Log.Append(wal.HardState{Term: start, Vote: 7, Commit: 1}, nil))
 		must(m.disk.Log.Sync())
 		must(m.disk.Log.NoteEnd())

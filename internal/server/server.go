@@ -119,6 +119,9 @@ func (m *member) openDisk() error {
 	if err := m.directory.Founded(); err != nil {
 		return err
 	}
+	if err := disk.Log.NoteEnd(); err != nil {
+		return err
+	}
 	if disk.Cut != nil {
 		m.log.Warn("the last write before the stop was not finished and was cut off", "index", disk.Cut.Index, "term", disk.Cut.Term)
 	}
