@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/okapi-kv/okapi/internal/vfs"
 	"github.com/okapi-kv/okapi/internal/wal"
@@ -221,7 +222,11 @@ func (d *damageRun) spoilt(raw []byte) ([]byte, bool) {
 	part := raw[at:min(at+vfs.SectorBytes, len(raw))]
 	switch d.damage {
 	case flipped:
-		part[min(3, len(part)-1)] ^= 0x10
+		bit := 3 // of the header, or its magic
+		if strings.HasSuffix(d.region, "record") || d.kind == activeSegment {
+			bit = 150 // of what the record holds
+		}
+		part[min(bit, len(part)-1)] ^= 0x10
 	case zeroed:
 		clear(part)
 	case garbage:
