@@ -88,12 +88,13 @@ func (c *cut) settle() {
 	if !c.told() {
 		return
 	}
-	own := c.own()
-	for _, t := range c.tales { // a maximum and a conjunction: the order does not matter
+	own, behind := c.own(), false
+	for _, t := range c.tales { // a maximum and a disjunction over all: the order does not matter
 		c.floor = max(c.floor, t.term)
-		if t.beyond(own) {
-			return
-		}
+		behind = behind || t.beyond(own)
+	}
+	if behind {
+		return
 	}
 	c.open = false
 	a := &Append{Sync: true, ClearCut: true}
