@@ -11,6 +11,9 @@ OPS ?= 100000
 FAULTS ?= 50
 # make show-cluster-2 KEYS=1000000 lets members that are added catch up with more.
 KEYS ?= 200000
+# make mutants ONLY=lease-reads runs one; SEEDS=1000 lets the simulator take more seeds for each, REPEAT=1 looks for each once.
+ONLY   ?=
+REPEAT ?= 3
 # make fuzz FUZZTIME=10m: how long each fuzz test runs.
 FUZZTIME ?= 30s
 # make bench-compare ROUNDS=1 JSON=figures.json: one round only, and the figures for scripts too.
@@ -24,7 +27,7 @@ JSON   ?=
 	show-etcd-1 show-etcd-2 show-etcd-3 show-etcd-4 show-etcd-5 \
 	show-zk-1 show-zk-2 show-zk-3 show-zk-4 show-zk-5 show-zk-6 \
 	show-cluster-1 show-cluster-2 show-cluster-3 show-cluster-4 show-cluster-5 \
-	show-proof-1 show-proof-3 show-proof-4 show-upgrade
+	show-proof-1 show-proof-2 show-proof-3 show-proof-4 show-upgrade
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,8 +53,9 @@ tidy: ## check the project's rules: imports, purity, lengths, docs, links
 sim: ## simulate whole clusters: SEEDS=n many runs, or SEED=n one of them again
 	dev/show TestSeeds ./internal/sim -- $(if $(SEED),-sim.seed=$(SEED),-sim.seeds=$(SEEDS))
 
-mutants: ## plant bugs and see the simulator catch each
-	dev/show TestPlantedBugs ./internal/sim
+mutants: ## break the product on purpose, in test/mutants and in the simulator, and see each caught: ONLY=name for one
+	dev/show TestMutants ./internal/mutants -- -mutants.run -mutants.only='$(ONLY)' -mutants.repeat=$(REPEAT) \
+		$(if $(filter command line,$(origin SEEDS)),-mutants.seeds=$(SEEDS))
 
 fuzz: ## run every fuzz test for FUZZTIME each
 	dev/fuzz $(FUZZTIME)
@@ -171,6 +175,9 @@ robustness: ## break clusters of real processes for MINUTES, one after the other
 
 show-proof-1: ## ten thousand simulated clusters: no promise broken in any, and how fast that goes
 	dev/show TestSeeds ./internal/sim -- -sim.seeds=10000
+
+show-proof-2: ## every mutant caught by its checker, and from how many first seeds by which seed
+	dev/show TestMutants ./internal/mutants -- -mutants.run -mutants.repeat=$(REPEAT)
 
 show-proof-3: ## an hour of robustness: faults by kind, operations checked, violations, and how long no write succeeds
 	$(MAKE) robustness MINUTES=60

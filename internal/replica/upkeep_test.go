@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/raft/v3/raftpb"
@@ -180,6 +181,24 @@ func TestCounts(t *testing.T) {
 		got.add(c.cmd, c.res)
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+// What a command takes of the byte budget comes back when its outcome is known: many of them may pass, though few fit at a time.
+func TestBudgetIsGivenBack(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	c := &cluster{t: t, founders: 1, disks: map[uint64]*vfs.Mem{1: vfs.NewMem(1)}, members: map[uint64]*running{}}
+	c.start(1)
+	defer c.stop(1)
+	m := c.member(1)
+	<-m.Serving()
+	put := &command.Put{Key: "k", Value: make([]byte, 300<<10)} // three of them fill it
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for i := range 10 {
+		if _, err := m.Propose(ctx, command.Caller{Protocol: command.Etcd}, put); err != nil {
+			t.Fatalf("put %d: %v", i, err)
 		}
 	}
 }

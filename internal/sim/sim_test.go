@@ -83,7 +83,7 @@ func TestPlantedBugs(t *testing.T) {
 	for name, bug := range Bugs {
 		t.Run(name, func(t *testing.T) {
 			const limit = 400
-			for seed := uint64(1); seed <= limit; seed++ {
+			for seed := *firstFlag; seed < *firstFlag+limit; seed++ {
 				cfg := FromSeed(seed)
 				cfg.Bug = bug
 				if r := runSeed(t, cfg); r.Err != nil {

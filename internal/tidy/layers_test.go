@@ -20,7 +20,7 @@ var groups = map[string][]string{
 	"disk":      {"internal/wal", "internal/snapshot"},
 	"consensus": {"internal/cluster", "internal/transport", "internal/lessor", "internal/replica"},
 	"edge":      {"internal/auth", "internal/zk", "internal/zk/jute", "internal/etcd", "internal/etcd/rpc", "internal/admin"},
-	"test":      {"internal/model", "internal/sim", "internal/tidy", "bench"},
+	"test":      {"internal/model", "internal/sim", "internal/mutants", "internal/tidy", "bench"},
 }
 
 // layer is a row of the import table: what the non-test files of a package may import from the
@@ -79,6 +79,7 @@ var layers = []layer{
 
 	{"internal/model", "support core disk consensus edge internal/config internal/server internal/cli test", whyTests},
 	{"internal/sim", "support core disk consensus edge internal/config internal/server internal/cli test", whyTests},
+	{"internal/mutants", "support core disk consensus edge internal/config internal/server internal/cli test", whyTests},
 	{"internal/tidy", "support core disk consensus edge internal/config internal/server internal/cli test", whyTests},
 	{"bench", "support core disk consensus edge internal/config internal/server internal/cli test", whyTests},
 }

@@ -190,6 +190,13 @@ func (r *replica) carryOut(batch []submission) []state.Result {
 	return results
 }
 
+// install tells that a snapshot has replaced the state, by an equal one.
+func (r *replica) install() {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.publish(Publication{Seq: r.last.Seq, Zxid: r.last.Zxid, Installed: true})
+}
+
 func (r *replica) publish(p Publication) {
 	r.last = Publication{Seq: p.Seq, Zxid: p.Zxid}
 	if r.tell != nil {

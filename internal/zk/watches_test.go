@@ -370,6 +370,18 @@ func TestManyWatchesSetAgain(t *testing.T) {
 
 // TestEndOfSessionEndsItsConnection: the connection of a session that expires, or is attached elsewhere, is closed though its
 // client is silent.
+func TestInstalledSnapshotEndsConnections(t *testing.T) {
+	inside(t, Options{}, func(d *door) {
+		c := d.login()
+		c.want(0, jute.OpGetData, watched("/"))
+		d.replica.install()
+		if got := c.events(); got != "closed" {
+			t.Errorf("the client of a member whose state was replaced gets %q", got)
+		}
+		d.login().want(0, jute.OpGetData, watched("/")) // The door stays open.
+	})
+}
+
 func TestEndOfSessionEndsItsConnection(t *testing.T) {
 	inside(t, Options{}, func(d *door) {
 		a, b := d.login(), d.login()
