@@ -3,6 +3,7 @@ package mutants
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -330,7 +331,7 @@ func (b *bench) runWait(cmd *exec.Cmd, w io.Closer, ended chan<- error) {
 	}()
 }
 
-// failureIn finds the line that says why a test failed.
+// failureIn finds the first thing that the first test that failed has said.
 func failureIn(out string) string {
 	why := ""
 	for line := range strings.SplitSeq(out, "\n") {
@@ -338,9 +339,11 @@ func failureIn(out string) string {
 		switch {
 		case strings.HasPrefix(line, "panic: "), strings.HasPrefix(line, "fatal error: "):
 			return shortened(line)
+		case strings.HasPrefix(line, "=== RUN "), strings.HasPrefix(line, "--- PASS: "):
+			why = "" // what was said before was of a test that passed, or of what stands around this one
+		case strings.HasPrefix(line, "--- FAIL: "):
+			return shortened(cmp.Or(why, line))
 		case why == "" && testLine.MatchString(line):
-			why = line
-		case strings.HasPrefix(line, "--- FAIL: ") && why == "":
 			why = line
 		}
 	}

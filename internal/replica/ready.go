@@ -189,18 +189,19 @@ func (m *Member) transfer(to uint64) {
 		return
 	}
 	if to == 0 {
-		to = bestVoter(m.raft.Status())
+		to = bestVoter(m)
 	}
 	if to != 0 {
 		m.raft.TransferLeader(to)
 	}
 }
 
-// bestVoter returns the voter other than the leader itself that has most of the log; 0 if there is none.
-func bestVoter(st raft.Status) uint64 {
+// bestVoter returns the voter other than the leader itself that was heard of lately and has most of the log; 0 if there is
+// none. Raft's RecentActive does not tell: for a moment after each of its checks of the quorum it is false for everybody.
+func bestVoter(m *Member) uint64 {
 	var best, match uint64
-	for id, pr := range st.Progress {
-		if id == st.ID || pr.IsLearner || !pr.RecentActive {
+	for id, pr := range m.raft.Status().Progress {
+		if id == m.id || pr.IsLearner || !m.changes.present(id) {
 			continue
 		}
 		if best == 0 || pr.Match > match || (pr.Match == match && id < best) {

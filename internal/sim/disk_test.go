@@ -21,9 +21,9 @@ func calm(seed uint64, members int, script func(*World)) Config {
 const (
 	hangAt   = 5 * second
 	hangTime = 20 * second
-	// settled is when a hung leader must have been replaced: two election timeouts and an election, whose timeout is drawn from
-	// one to two.
-	settled = hangAt + (2+2)*electionTicks*tickMS*millisecond
+	// settled is when a hung leader must have been replaced: after one election timeout it hands its office on, which takes a few
+	// trips and syncs. Were it only missed, it would be silent after two, and the next election would come one or two later.
+	settled = hangAt + 3*electionTicks*tickMS*millisecond/2
 )
 
 // leader returns the member that leads the newest term.
