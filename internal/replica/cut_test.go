@@ -1,14 +1,9 @@
 package replica
 
 import (
-	"log/slog"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
-
-	"github.com/okapi-kv/okapi/internal/core/command"
-	"github.com/okapi-kv/okapi/internal/vfs"
-	"github.com/okapi-kv/okapi/internal/wal"
 )
 
 // cutMember is a member of three whose log was cut at the start. Its disk is always done at once.
@@ -22,23 +17,11 @@ type cutMember struct {
 
 func newCutMember(t *testing.T) *cutMember {
 	t.Helper()
-	disk, err := OpenDisk(DiskOptions{FS: vfs.NewMem(1), Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: 1}, Founders: founders(3), SegmentBytes: 64 << 10})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = disk.Log.Close() })
-	disk.Boot.Cut = true
-	m, err := NewMember(MemberOptions{
-		ID: 1, Incarnation: 1, Boot: disk.Boot, Log: disk.Log, TickMS: 100, ElectionTicks: missedTicks, TailBytes: 8 << 10,
-		Settings: command.Settings{}, Waiters: NewWaiters(1), Logger: RaftLogger(slog.New(slog.DiscardHandler)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, _ := oneOfThree(t, func(b *Boot) { b.Cut = true })
 	return &cutMember{t: t, Member: m}
 }
 
-// step gives the member an input and has its disk done with what comes of it. It gives vote answers the name of refusals if they are.
+// step gives the member an input and has its disk done with what comes of it. Refusals are not noted.
 func (c *cutMember) step(in Input) {
 	c.t.Helper()
 	for inputs := []Input{in}; len(inputs) > 0; inputs = inputs[1:] {

@@ -13,14 +13,17 @@ import (
 
 const missedTicks = 10
 
-// follower makes a member of three that has heard of a leader, member 2.
-func follower(t *testing.T) *Member {
+// oneOfThree makes member 1 of three, and its disk. change, which may be nil, changes what it finds there.
+func oneOfThree(t *testing.T, change func(*Boot)) (*Member, *Disk) {
 	t.Helper()
 	disk, err := OpenDisk(DiskOptions{FS: vfs.NewMem(1), Dir: "data", Identity: wal.Identity{ClusterID: 9, MemberID: 1}, Founders: founders(3), SegmentBytes: 64 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = disk.Log.Close() })
+	if change != nil {
+		change(&disk.Boot)
+	}
 	m, err := NewMember(MemberOptions{
 		ID: 1, Incarnation: 1, Boot: disk.Boot, Log: disk.Log, TickMS: 100, ElectionTicks: missedTicks, TailBytes: 8 << 10,
 		Settings: command.Settings{}, Waiters: NewWaiters(1), Logger: RaftLogger(slog.New(slog.DiscardHandler)),
@@ -28,6 +31,13 @@ func follower(t *testing.T) *Member {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, disk
+}
+
+// follower makes a member of three that has heard of a leader, member 2.
+func follower(t *testing.T) *Member {
+	t.Helper()
+	m, _ := oneOfThree(t, nil)
 	var fx Effects
 	beat := &raftpb.Message{Type: new(raftpb.MsgHeartbeat), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(5))}
 	m.Step(Time{}, Frame{From: 2, Data: appendRaft(nil, beat)}, &fx)
