@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -157,5 +158,30 @@ func TestRemovedIsDismissedWhenThatIsDurable(t *testing.T) {
 	}
 	if !o.Status().Dismisses {
 		t.Error("the removed one is told nothing, though the end of the change is durable")
+	}
+}
+
+// A member whose disk hangs while another one leads says so, and lets go of those who wait there.
+func TestHungDiskOfAFollower(t *testing.T) {
+	m := follower(t)
+	message := func(typ raftpb.MessageType, entries ...*raftpb.Entry) Frame {
+		return Frame{From: 2, Data: appendRaft(nil, &raftpb.Message{
+			Type: &typ, From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(5)), LogTerm: new(uint64(bootTerm)), Index: new(uint64(bootIndex)), Entries: entries,
+		})}
+	}
+	number := m.waiters.Add(nil)
+	var fx Effects
+	m.Step(Time{}, message(raftpb.MsgApp, &raftpb.Entry{Index: new(uint64(bootIndex + 1)), Term: new(uint64(5))}), &fx)
+	if len(fx.Append) == 0 {
+		t.Fatal("nothing is appended")
+	}
+	for tick := 1; tick <= 2*missedTicks; tick++ {
+		fx.reset()
+		m.Step(Time{}, message(raftpb.MsgHeartbeat), &fx)
+		m.Step(Time{}, Tick{}, &fx)
+		hangs := tick == 2*missedTicks
+		if m.Status().DiskHangs != hangs || slices.Contains(fx.Unknown, number) != hangs {
+			t.Fatalf("tick %d: it hangs: %v, commands let go: %v, want %v", tick, m.Status().DiskHangs, fx.Unknown, hangs)
+		}
 	}
 }

@@ -235,6 +235,26 @@ func (f hookedFile) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 // TestReleaseWhileReading releases the segments that a reader is about to read.
+// Whatever index is released, the entry behind it stays, be it the last of its segment.
+func TestReleaseAtEveryEntry(t *testing.T) {
+	l, _ := open(t, newMem(t), small())
+	const last = 60
+	for i := uint64(1); i <= last; i++ {
+		appendSync(t, l, wal.HardState{Term: 1, Commit: i}, span(i, i, 1))
+	}
+	must(t, l.Mark(wal.Mark{Index: last, Term: 1}))
+	must(t, l.Sync())
+	for i := uint64(1); i < last; i++ {
+		must(t, l.Release(i))
+		got, err := l.Entries(i+1, last+1, math.MaxUint64)
+		must(t, err)
+		wantEntries(t, span(i+1, last, 1), got)
+	}
+	if first, _ := l.Bounds(); first < last/2 {
+		t.Errorf("the first entry is %d: hardly anything was dropped", first)
+	}
+}
+
 func TestReleaseWhileReading(t *testing.T) {
 	h := &readHook{Mem: newMem(t)}
 	h.beforeRead = func() {}
