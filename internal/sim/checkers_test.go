@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/okapi-kv/okapi/internal/core/command"
 	"github.com/okapi-kv/okapi/internal/core/state"
+	"github.com/okapi-kv/okapi/internal/invariant"
 	"github.com/okapi-kv/okapi/internal/replica"
 	"github.com/okapi-kv/okapi/internal/wal"
 )
@@ -44,12 +46,21 @@ func TestCheckers(t *testing.T) {
 		run    func(*World)
 		broken bool
 	}{
-		"vote kept":         {func(w *World) { vote(w, 5, 2); find(w, 5, 2) }, false},
-		"later term found":  {func(w *World) { vote(w, 5, 2); find(w, 6, 0) }, false},
-		"vote forgotten":    {func(w *World) { vote(w, 5, 2); find(w, 5, 0) }, true},
-		"term forgotten":    {func(w *World) { vote(w, 5, 2); find(w, 4, 2) }, true},
-		"vote given twice":  {func(w *World) { vote(w, 5, 2); vote(w, 5, 3) }, true},
-		"vote given later":  {func(w *World) { vote(w, 5, 0); vote(w, 5, 3) }, false},
+		"vote kept":                 {func(w *World) { vote(w, 5, 2); find(w, 5, 2) }, false},
+		"later term found":          {func(w *World) { vote(w, 5, 2); find(w, 6, 0) }, false},
+		"vote forgotten":            {func(w *World) { vote(w, 5, 2); find(w, 5, 0) }, true},
+		"term forgotten":            {func(w *World) { vote(w, 5, 2); find(w, 4, 2) }, true},
+		"vote given twice":          {func(w *World) { vote(w, 5, 2); vote(w, 5, 3) }, true},
+		"vote given later":          {func(w *World) { vote(w, 5, 0); vote(w, 5, 3) }, false},
+		"vote stored, told":         {func(w *World) { vote(w, 5, 2); w.check.answers.vote(w.nodes[0], 5, 2) }, false},
+		"vote told":                 {func(w *World) { vote(w, 5, 0); w.check.answers.vote(w.nodes[0], 5, 2) }, true},
+		"vote in a newer term told": {func(w *World) { vote(w, 5, 2); w.check.answers.vote(w.nodes[0], 6, 2) }, true},
+		"entry stored, told": {func(w *World) {
+			w.nodes[0].log.settle([]*raftpb.Entry{entryWith(3, 1, "a")})
+			w.check.answers.sent(w.nodes[0], appendResponse(3, false))
+		}, false},
+		"entry told":        {func(w *World) { w.check.answers.sent(w.nodes[0], appendResponse(3, false)) }, true},
+		"entry refused":     {func(w *World) { w.check.answers.sent(w.nodes[0], appendResponse(3, true)) }, false},
 		"same entry stored": {func(w *World) { store(w, 1, "a"); store(w, 2, "a") }, false},
 		"other entry stored": {
 			func(w *World) { store(w, 1, "a"); store(w, 2, "b") }, true,
@@ -87,6 +98,13 @@ func TestCheckers(t *testing.T) {
 
 func vote(w *World, term, vote uint64) {
 	w.check.leaders.synced(w.nodes[0], wal.HardState{Term: term, Vote: vote})
+}
+
+// appendResponse is what a member sends when it has, or refuses, an entry.
+func appendResponse(index uint64, reject bool) []replica.Outgoing {
+	data, err := proto.Marshal(&raftpb.Message{Type: new(raftpb.MsgAppResp), Index: &index, Reject: &reject})
+	invariant.Assert(err == nil, "a message of raft encodes", err)
+	return []replica.Outgoing{{To: 2, Data: append([]byte{raftFrame}, data...)}}
 }
 
 func find(w *World, term, vote uint64) {

@@ -12,6 +12,7 @@ type checks struct {
 	world *World
 
 	leaders   oneLeader
+	answers   answers
 	log       sameLog
 	state     sameState
 	progress  progress
@@ -28,6 +29,7 @@ type checks struct {
 func newChecks(w *World) *checks {
 	c := &checks{world: w}
 	c.leaders = newOneLeader(w)
+	c.answers = answers{world: w}
 	c.log = newSameLog(w)
 	c.state = newSameState(w)
 	c.progress = newProgress(w)

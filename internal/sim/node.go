@@ -220,6 +220,7 @@ func (n *node) step(in replica.Input) {
 	var fx replica.Effects
 	n.member.Step(n.clock(), in, &fx)
 	w.check.stepped(n)
+	w.check.answers.sent(n, fx.Send)
 	if fx.Links != nil {
 		n.links = linksTo(fx.Links.Members)
 	}

@@ -11,7 +11,7 @@ type oneLeader struct {
 	// elected is when a term first had a leader, the last time, and newest that term.
 	elected int64
 	newest  uint64
-	// promised is what each member has synced last, in which it must not go back.
+	// promised is what each member has stored last, in which it must not go back.
 	promised map[uint64]wal.HardState
 }
 
@@ -45,8 +45,11 @@ func (l *oneLeader) synced(n *node, hs wal.HardState) {
 	l.promised[n.id] = hs
 }
 
-// recovered checks what a member finds on its disk.
-func (l *oneLeader) recovered(n *node, hs wal.HardState) { l.keeps(n, hs, "finds on its disk") }
+// recovered checks what a member finds on its disk. It is stored from then on, though it may not have been synced before the crash.
+func (l *oneLeader) recovered(n *node, hs wal.HardState) {
+	l.keeps(n, hs, "finds on its disk")
+	l.promised[n.id] = hs
+}
 
 func (l *oneLeader) keeps(n *node, hs wal.HardState, how string) {
 	was := l.promised[n.id]
