@@ -185,3 +185,23 @@ func TestHungDiskOfAFollower(t *testing.T) {
 		}
 	}
 }
+
+// A leader takes what was forwarded to it, and nothing that was meant for the leader of another term: who sent that counts on its never
+// being done.
+func TestForwardedToAnotherTerm(t *testing.T) {
+	o := newOffice(t)
+	revision := func() int64 { return o.applier.store.published().Revision() }
+	encoded := command.AppendProposal(nil, &command.Proposal{Command: &command.Put{Key: "k"}})
+	for _, c := range []struct {
+		term uint64
+		done int64
+	}{{o.term() - 1, 0}, {o.term() + 1, 0}, {o.term(), 1}} {
+		before := revision()
+		f := &forward{term: c.term, incarnation: 1, epoch: 1, seq: 1, proposals: [][]byte{encoded}}
+		o.step(Frame{From: 2, Data: f.encode()})
+		o.step(Tick{})
+		if done := revision() - before; done != c.done {
+			t.Errorf("forwarded to the leader of term %d, in term %d: done %d times, want %d", c.term, o.term(), done, c.done)
+		}
+	}
+}
