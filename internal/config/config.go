@@ -156,7 +156,7 @@ func Default() Config {
 	c := Config{
 		Name:                "default",
 		DataDir:             "./okapi.data",
-		SnapshotBytes:       64 << 20,
+		SnapshotBytes:       128 << 20,
 		SnapshotRate:        64 << 20,
 		DiskReserveBytes:    256 << 20,
 		ListenClientURLs:    []string{"http://127.0.0.1:2379"},
