@@ -266,10 +266,10 @@ func (r *Replica) Propose(ctx context.Context, caller command.Caller, cmd comman
 	}
 }
 
-// Touch says that the client of a session was heard of here. It returns false if this member may not
+// Touch says that the client of a session was heard of here; heard belongs to its connection. It returns false if this member may not
 // vouch for the session now: the leader has not confirmed one of its reports within the last third of the
-// session's timeout, so the session may be about to end elsewhere.
-func (r *Replica) Touch(session int64) bool {
+// session's timeout, or none that has this session for longer, so the session may be about to end elsewhere.
+func (r *Replica) Touch(session int64, heard *Heard) bool {
 	r.touched.add(session)
 	timeout, ok := int64(0), false
 	r.store.Read(func(v state.View) {
@@ -278,8 +278,9 @@ func (r *Replica) Touch(session int64) bool {
 		timeout = int64(s.TimeoutMS)
 	})
 	status := r.Status()
-	age := r.monotonicMS() - status.VouchedMS
-	return ok && age <= timeout/3 && !status.DiskHangs // Nothing that the client asks for would be done.
+	now := r.monotonicMS()
+	sure := heard.Again(now, status.VouchedMS, timeout)
+	return ok && sure && now-status.VouchedMS <= timeout/3 && !status.DiskHangs // Nothing that the client asks for would be done.
 }
 
 // TransferLeadership hands the office on if this member leads: to the voter with that id, or for 0 to the one whose log is

@@ -103,7 +103,9 @@ func (r zkReplica) Subscribe(fn func(zk.Publication)) (now zk.Publication, cance
 }
 
 // Touch implements zk.Replica.
-func (r zkReplica) Touch(session int64) bool { return r.replica.Touch(session) }
+func (r zkReplica) Touch(session int64, heard *zk.Heard) bool {
+	return r.replica.Touch(session, (*replica.Heard)(heard))
+}
 
 // Status implements zk.Replica.
 func (r zkReplica) Status() zk.Status {

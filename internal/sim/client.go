@@ -28,6 +28,7 @@ type client struct {
 	at         *node
 	atEpoch    int
 	seen       uint64 // the highest position this session has been told
+	heard      replica.Heard
 }
 
 func newClient(w *World, name int) *client {
@@ -237,7 +238,8 @@ func (c *client) connect(op int) {
 		default:
 			s := r.Body.(*state.SessionResult)
 			c.adopt(s)
-			c.at, c.atEpoch = n, epoch
+			c.at, c.atEpoch, c.heard = n, epoch, replica.Heard{}
+			n.touch(s.ID, c.timeoutMS, &c.heard)
 			w.check.mortals.sessions[s.ID].heardAt = begun
 			c.saw(r.Seq)
 		}
@@ -326,12 +328,9 @@ func (c *client) ping() {
 	if s.endedAt != 0 {
 		return
 	}
-	if c.at.touch(c.session, c.timeoutMS) {
+	if c.at.touch(c.session, c.timeoutMS, &c.heard) {
 		s.heardAt = w.now
 	} else {
 		c.lostConnection()
 	}
 }
-
-// interface check: the outcomes that clients tell apart.
-var _ error = replica.ErrNotDone

@@ -569,8 +569,9 @@ func (n *node) readReady(r replica.ReadReady) {
 }
 
 // touch says that a session's client was heard of; false if this member may not vouch for it.
-func (n *node) touch(id int64, timeoutMS int64) bool {
+func (n *node) touch(id int64, timeoutMS int64, heard *replica.Heard) bool {
 	n.touched[id] = true
-	s := n.member.Status()
-	return n.clock().MonotonicMS-s.VouchedMS <= timeoutMS/3 && !s.DiskHangs
+	s, now := n.member.Status(), n.clock().MonotonicMS
+	sure := heard.Again(now, s.VouchedMS, timeoutMS)
+	return sure && now-s.VouchedMS <= timeoutMS/3 && !s.DiskHangs
 }

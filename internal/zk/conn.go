@@ -98,6 +98,9 @@ type conn struct {
 	// out is what has been encoded and not taken for sending.
 	out output
 
+	// heard is the replica's memory of when the client of the session was heard of.
+	heard Heard
+
 	inbox inbox
 	// arrivals were taken out of the inbox; the first next of them have been looked at.
 	arrivals []arrival
@@ -155,7 +158,7 @@ func (c *conn) receive(frame []byte, nowNS int64) {
 
 // serve takes the frame of a request.
 func (c *conn) serve(frame []byte) {
-	if !c.srv.replica.Touch(c.caller.Session) {
+	if !c.srv.replica.Touch(c.caller.Session, &c.heard) {
 		c.finish(errNotVouching)
 		return
 	}

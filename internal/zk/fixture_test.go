@@ -113,7 +113,7 @@ func (r *replica) Subscribe(fn func(Publication)) (Publication, func()) {
 	}
 }
 
-func (r *replica) Touch(int64) bool { return !r.with(func() bool { return r.deaf }) }
+func (r *replica) Touch(int64, *Heard) bool { return !r.with(func() bool { return r.deaf }) }
 
 func (r *replica) Status() Status {
 	r.queue.Lock()

@@ -144,6 +144,10 @@ func (h *handshake) establish(it *item, session *state.SessionResult) {
 		c.finish(errSessionGone)
 		return
 	}
+	if !c.srv.replica.Touch(session.ID, &c.heard) {
+		c.finish(errNotVouching)
+		return
+	}
 	c.phase = phaseServing
 	c.srv.notifier.join(c)
 	c.reveal(position{it.result.Seq, it.result.Zxid})

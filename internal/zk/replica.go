@@ -25,12 +25,16 @@ type Replica interface {
 	// be. It reports false, and fn was not called, if the position is too long ago to be read.
 	ReadTree(seq uint64, zxid int64, fn func(v state.View)) bool
 	// Touch notes that the client of a session was heard of. It reports false if this member may
-	// not vouch for sessions now, because the leader may have given them up without telling it;
-	// the connection must be closed then.
-	Touch(session int64) bool
+	// not vouch for the session now, because the leader may have given it up without telling it;
+	// the connection must be closed then. heard belongs to the connection, which begins with a zero one.
+	Touch(session int64, heard *Heard) bool
 	// Status describes the member.
 	Status() Status
 }
+
+// Heard is what a Replica remembers with the connection of a session of when its client was heard of. What the numbers say is the
+// Replica's own affair.
+type Heard [2]int64
 
 // OutcomeDiskFull is the Outcome of an error of Submit that says that the disks of the cluster are full and the command would
 // grow what is on them.
