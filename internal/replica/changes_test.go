@@ -160,6 +160,7 @@ func TestSnapshotNewerThanTheChange(t *testing.T) {
 	c.disks[2] = vfs.NewMem(2)
 	c.start(2)
 	c.wantKeys(2, 20)
+	c.streams.Wait() // who receives one may be ready before it is counted
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.snaps == 0 {
