@@ -32,14 +32,7 @@ func (c *cutMember) step(in Input) {
 			inputs = append(inputs, Appended{Append: a})
 		}
 		for _, out := range fx.Send {
-			if frameKind(out.Data[0]) != frameRaft {
-				continue
-			}
-			msg, err := decodeRaft(out.Data[1:])
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			if !msg.GetReject() {
+			if msg := sentMessage(c.t, out); msg != nil && !msg.GetReject() {
 				c.sent = append(c.sent, msg.GetType())
 			}
 		}

@@ -47,6 +47,19 @@ func follower(t *testing.T) *Member {
 	return m
 }
 
+// sentMessage is the message of raft in what is sent; nil if it is something else.
+func sentMessage(t *testing.T, out Outgoing) *raftpb.Message {
+	t.Helper()
+	if frameKind(out.Data[0]) != frameRaft {
+		return nil
+	}
+	msg, err := decodeRaft(out.Data[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
+}
+
 // ticksToVote steps the member until it asks for votes, and returns how many ticks that took.
 func ticksToVote(t *testing.T, m *Member, news ...Input) int {
 	t.Helper()
@@ -56,10 +69,7 @@ func ticksToVote(t *testing.T, m *Member, news ...Input) int {
 	}
 	for ticks := range 3 * missedTicks {
 		for _, out := range fx.Send {
-			if frameKind(out.Data[0]) != frameRaft {
-				continue
-			}
-			if msg, err := decodeRaft(out.Data[1:]); err == nil && msg.GetType() == raftpb.MsgPreVote {
+			if msg := sentMessage(t, out); msg.GetType() == raftpb.MsgPreVote {
 				return ticks
 			}
 		}

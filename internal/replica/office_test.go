@@ -101,12 +101,9 @@ func (o *office) count(entries []*raftpb.Entry) {
 // answer is what another member says to a frame; nil if nothing.
 func (o *office) answer(out Outgoing) *raftpb.Message {
 	o.t.Helper()
-	if frameKind(out.Data[0]) != frameRaft {
+	msg := sentMessage(o.t, out)
+	if msg == nil {
 		return nil
-	}
-	msg, err := decodeRaft(out.Data[1:])
-	if err != nil {
-		o.t.Fatal(err)
 	}
 	answer := &raftpb.Message{From: new(out.To), To: new(o.id), Term: new(msg.GetTerm())}
 	switch msg.GetType() {

@@ -155,13 +155,15 @@ func (r *Replica) Run(ctx context.Context, transport Transport) error {
 	wg.Wait()
 	r.gate.close(ErrStopped)
 	r.waiters.Fail(r.waiters.All(), ErrUnknown)
-	if errors.Is(context.Cause(ctx), context.Canceled) {
+	cause := context.Cause(ctx)
+	meant := errors.Is(cause, context.Canceled)
+	if meant {
 		if err := r.opts.Disk.Log.NoteEnd(); err != nil { // what it is for needs a second fault
 			r.opts.Logger.Warn("the end of the log could not be noted", "error", err)
 		}
 	}
 	err := r.opts.Disk.Log.Close()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+	if !meant {
 		return errors.Join(cause, err)
 	}
 	return err

@@ -8,16 +8,15 @@ import (
 // acknowledged proves that what a client was told stays true: what is done is durable on a majority and on the member that says so
 // before it says so, every later leader has it, and it is there at the end; what is not done never is.
 type acknowledged struct {
-	world    *World
-	commands map[command.ID]uint64 // done, by the index of their entry
-	highest  uint64                // of these
-	gone     map[command.ID]bool   // told not done
+	world   *World
+	highest uint64              // the index of the newest entry with a command that was reported as done
+	gone    map[command.ID]bool // told not done
 
 	done, notDone, unknown, refused int
 }
 
 func newAcknowledged(w *World) acknowledged {
-	return acknowledged{world: w, commands: map[command.ID]uint64{}, gone: map[command.ID]bool{}}
+	return acknowledged{world: w, gone: map[command.ID]bool{}}
 }
 
 // outcome checks what a client is told of its command: a result only if the entry is durable on a
@@ -30,7 +29,6 @@ func (a *acknowledged) outcome(n *node, id command.ID, err error) {
 			a.world.fail("member %d acknowledges a command while its disk hangs", n.id)
 		}
 		index := a.world.check.log.where[id]
-		a.commands[id] = index
 		a.highest = max(a.highest, index)
 		a.durable(n, index)
 	case replica.ErrNotDone, replica.ErrDiskFull:

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/okapi-kv/okapi/internal/replica"
 )
@@ -24,8 +23,8 @@ func (a *answers) sent(n *node, frames []replica.Outgoing) {
 		if len(out.Data) == 0 || out.Data[0] != raftFrame || len(out.Data) > answerBytesMax {
 			continue
 		}
-		m := new(raftpb.Message)
-		if err := proto.Unmarshal(out.Data[1:], m); err != nil {
+		m, err := raftMessage(out.Data)
+		if err != nil {
 			a.world.fail("member %d sends what is no message of raft: %v", n.id, err)
 			return
 		}

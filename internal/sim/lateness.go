@@ -61,19 +61,11 @@ func (w *World) hasMajority(leader *node) bool {
 		return m != nil && m.up && m.pausedUntil <= w.now && max(m.drive.stalledUntil, m.drive.slowUntil) <= w.now &&
 			m.member.Status().Last >= leader.applied // one that needs a snapshot first may never get it
 	}
-	speaks := func(ids []uint64) bool {
-		n := 0
-		for _, id := range ids {
-			if works(w.node(id)) && !w.net.cut[link{leader.id, id}] && !w.net.cut[link{id, leader.id}] {
-				n++
-			}
-		}
-		return n > len(ids)/2 || len(ids) == 0
+	speaks := func(id uint64) bool {
+		return works(w.node(id)) && !w.net.cut[link{leader.id, id}] && !w.net.cut[link{id, leader.id}]
 	}
 	confs := w.check.quorums.last(2) // the leader may still go by the last but one
-	return works(leader) && !slices.ContainsFunc(confs, func(at confAt) bool {
-		return !speaks(at.conf.GetVoters()) || !speaks(at.conf.GetVotersOutgoing())
-	})
+	return works(leader) && !slices.ContainsFunc(confs, func(at confAt) bool { return !isQuorum(at.conf, speaks) })
 }
 
 // staleTouches is the planted bug StaleTouch: whom a member has heard of, with the time as of which it must be confirmed.

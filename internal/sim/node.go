@@ -446,9 +446,15 @@ func (n *node) receiveSnapshot(from uint64, message, file []byte) bool {
 	return n.up
 }
 
-func snapshotOf(message []byte) (index, term uint64, ok bool) {
+// raftMessage decodes a frame that holds a message of raft.
+func raftMessage(frame []byte) (*raftpb.Message, error) {
 	m := new(raftpb.Message)
-	if err := proto.Unmarshal(message[1:], m); err != nil {
+	return m, proto.Unmarshal(frame[1:], m)
+}
+
+func snapshotOf(message []byte) (index, term uint64, ok bool) {
+	m, err := raftMessage(message)
+	if err != nil {
 		return 0, 0, false
 	}
 	md := m.GetSnapshot().GetMetadata()

@@ -40,18 +40,13 @@ const confSlack = 300
 
 // hold tells whether an entry is durable on a quorum of a configuration by which it may have been committed.
 func (q *quorums) hold(index, term uint64) bool {
-	holds := func(ids []uint64) bool {
-		n := 0
-		for _, id := range ids {
-			if m := q.world.node(id); m != nil && m.log.holds(index, term) {
-				n++
-			}
-		}
-		return n > len(ids)/2 || len(ids) == 0
+	holds := func(id uint64) bool {
+		m := q.world.node(id)
+		return m != nil && m.log.holds(index, term)
 	}
 	for i, at := range q.confs {
 		past := i+1 < len(q.confs) && q.confs[i+1].index+confSlack < index
-		if at.index < index && !past && holds(at.conf.GetVoters()) && holds(at.conf.GetVotersOutgoing()) {
+		if at.index < index && !past && isQuorum(at.conf, holds) {
 			return true
 		}
 	}

@@ -33,8 +33,8 @@ type Reader struct {
 	read     uint64
 }
 
-// Open opens a snapshot and checks its header and trailer, and that they are of the entry that its name says, if it has its final name. The errors are *CorruptError, ErrFormat, and
-// those of the file system.
+// Open opens a snapshot and checks its header and trailer, and that they are of the entry that its name says, if it has its final
+// name. The errors are *CorruptError, ErrFormat, and those of the file system.
 func Open(fs vfs.FS, name string) (*Reader, error) {
 	file, err := fs.Open(name)
 	if err != nil {

@@ -26,7 +26,7 @@ type Writer struct {
 	records uint64
 }
 
-// Name is the path of the snapshot of the snapshot at index and term; names sort by index.
+// Name is the path of the snapshot at index and term; names sort by index.
 func Name(dir string, index, term uint64) string {
 	return path.Join(dir, fmt.Sprintf("%016x-%016x%s", index, term, suffix))
 }

@@ -20,8 +20,8 @@ const (
 // endSeeder is for its one sector. Segments count from 1, so nothing else is sealed with it.
 func endSeeder(id Identity) seeder { return newSeeder(id, 0) }
 
-// NoteEnd writes down, durably, how far the log reaches, and whether a cut is remembered. The end of a log alone cannot tell whether more was there:
-// an older copy of the last segment ends as well as the newest one, and a last batch whose sectors
+// NoteEnd writes down, durably, how far the log reaches, and whether a cut is remembered. The end of a log alone cannot tell
+// whether more was there: an older copy of the last segment ends as well as the newest one, and a last batch whose sectors
 // the disk has lost looks as if a crash had torn it. A later Open that finds less than was noted
 // refuses the log instead, and one whose cut is forgotten.
 //
@@ -53,24 +53,9 @@ type noted struct {
 
 // readEnd returns what was noted last. A file that is damaged says nothing: what it is for needs a second damage.
 func readEnd(fsys vfs.FS, dir string, id Identity) (noted, error) {
-	f, err := fsys.Open(path.Join(dir, endName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return noted{}, nil
-	}
-	if err != nil {
-		return noted{}, fmt.Errorf("open end of log: %w", err)
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return noted{}, fmt.Errorf("read end of log: %w", err)
-	}
-	sector := make([]byte, sectorBytes)
-	if size != sectorBytes {
-		return noted{}, nil
-	}
-	if err := readFull(f, sector, 0); err != nil {
-		return noted{}, fmt.Errorf("read end of log: %w", err)
+	sector, _, err := readSector(fsys, path.Join(dir, endName), "end")
+	if err != nil || sector == nil {
+		return noted{}, err
 	}
 	if !endSeeder(id).valid(sector, 0, kindHead) || !bytes.HasPrefix(sector, []byte(endMagic)) {
 		return noted{}, nil
@@ -92,6 +77,30 @@ func (r *recovery) checkNoted() error {
 	}
 	return s.corrupt(r.end.offset, fmt.Sprintf("the log ends behind batch %d, and reached batch %d when the member last "+
 		"started or stopped: synced data is gone, or the file is an older copy", r.end.sequence-1, r.noted.sequence-1))
+}
+
+// readSector reads a file of one sector that holds the named part of the log. sector is nil if the file has another size, or is not
+// there: then its size is -1.
+func readSector(fsys vfs.FS, name, part string) (sector []byte, size int64, err error) {
+	f, err := fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, -1, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open %s of log: %w", part, err)
+	}
+	defer f.Close()
+	if size, err = f.Size(); err != nil {
+		return nil, 0, fmt.Errorf("read %s of log: %w", part, err)
+	}
+	if size != sectorBytes {
+		return nil, size, nil
+	}
+	sector = make([]byte, sectorBytes)
+	if err := readFull(f, sector, 0); err != nil {
+		return nil, 0, fmt.Errorf("read %s of log: %w", part, err)
+	}
+	return sector, size, nil
 }
 
 // replaceSector writes a file of one sector, durably and in one step.

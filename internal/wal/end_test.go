@@ -16,15 +16,11 @@ const endFile = dir + "/end"
 func noted(t *testing.T) (m *vfs.Mem, held model, copies [][]byte) {
 	t.Helper()
 	m = newMem(t)
-	l, _ := open(t, m, wal.Options{SegmentBytes: 32 << 10, PrepareBytes: 24 << 10})
-	for i := uint64(1); i <= 4; i++ {
-		hs := wal.HardState{Term: i, Vote: i, Commit: i - 1}
-		appendSync(t, l, hs, span(i, i, i))
-		held = held.append(hs, span(i, i, i))
+	l, held := fourBatches(t, m, func() {
 		raw, err := m.ReadFile(lastSegment(m))
 		must(t, err)
 		copies = append(copies, raw)
-	}
+	})
 	must(t, l.NoteEnd())
 	must(t, l.Close())
 	return m.Clone(vfs.Survival{Percent: 0}), held, copies

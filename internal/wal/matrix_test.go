@@ -452,14 +452,22 @@ func TestDiskFull(t *testing.T) {
 func threeRecords(t *testing.T) (m *vfs.Mem, held model, from, to int64) {
 	t.Helper()
 	m = newMem(t)
-	l, _ := open(t, m, wal.Options{SegmentBytes: 32 << 10, PrepareBytes: 24 << 10})
+	l, held := fourBatches(t, m, func() {})
+	must(t, l.Close())
+	return m.Clone(vfs.Survival{Percent: 0}), held, 2 * 4096, 5 * 4096
+}
+
+// fourBatches opens a log in one segment and writes four batches, with a call of after behind each.
+func fourBatches(t *testing.T, m *vfs.Mem, after func()) (l *wal.Log, held model) {
+	t.Helper()
+	l, _ = open(t, m, wal.Options{SegmentBytes: 32 << 10, PrepareBytes: 24 << 10})
 	for i := uint64(1); i <= 4; i++ {
 		hs := wal.HardState{Term: i, Vote: i, Commit: i - 1}
 		appendSync(t, l, hs, span(i, i, i))
 		held = held.append(hs, span(i, i, i))
+		after()
 	}
-	must(t, l.Close())
-	return m.Clone(vfs.Survival{Percent: 0}), held, 2 * 4096, 5 * 4096
+	return l, held
 }
 
 // TestEveryBitFlip inverts every bit of the last three batches, and some of the header of

@@ -189,24 +189,12 @@ func (c Cut) write(fsys vfs.FS, dir string, id Identity) error {
 // readCut returns the remembered cut, nil if there is none.
 func readCut(fsys vfs.FS, dir string, id Identity) (*Cut, error) {
 	name := path.Join(dir, cutName)
-	f, err := fsys.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open cut of log: %w", err)
-	}
-	defer f.Close()
-	sector := make([]byte, sectorBytes)
-	size, err := f.Size()
-	if err != nil {
-		return nil, fmt.Errorf("read cut of log: %w", err)
-	}
-	if size != sectorBytes {
+	sector, size, err := readSector(fsys, name, "cut")
+	switch {
+	case err != nil || size < 0:
+		return nil, err
+	case sector == nil:
 		return nil, &CorruptError{File: name, Offset: min(size, sectorBytes), Reason: "the file has a wrong size"}
-	}
-	if err := readFull(f, sector, 0); err != nil {
-		return nil, fmt.Errorf("read cut of log: %w", err)
 	}
 	if !cutSeeder.valid(sector, 0, kindHead) || !bytes.HasPrefix(sector, []byte(cutMagic)) {
 		return nil, &CorruptError{File: name, Reason: "the file does not match its checksum"}
